@@ -1,0 +1,17 @@
+"""The fan-out queue: entries reach the inboxes and devices of a conversation's members."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from im.runtime import wiring
+from im.runtime.batches import deliver_batch
+from im.runtime.router import Context, Event
+from im.runtime.settings import Settings
+
+fan_out = wiring.fan_out(Settings())
+
+
+def handler(event: Event, context: Context) -> dict[str, Any]:
+    """Deliver one batch; tell SQS which messages to bring again."""
+    return deliver_batch(fan_out, event, context)

@@ -1,0 +1,1 @@
+"""What AWS offers besides tables: pushes to connections, the queue, tokens and secrets."""

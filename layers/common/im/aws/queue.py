@@ -1,0 +1,93 @@
+"""The fan-out queue: SQS FIFO, one message group a conversation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from im.domain.entries import Entry
+from im.domain.ids import Cmid, ConnectionId, ConvId, Seq, UserId
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+MAX_ID: Final = 128
+"""SQS: a group id and a deduplication id have at most 128 characters. A direct conversation's id may have 131."""
+
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """One entry on its way to the members of its conversation."""
+
+    entry: Entry
+    origin: ConnectionId | None
+    """The connection that sent it: it has the reply and gets no push."""
+
+
+class UnreadableMessage(Exception):
+    """A queue message that is none of ours; it can only go to the dead-letter queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class FanoutQueue:
+    """The queue at `url`."""
+
+    client: SQSClient
+    url: str
+
+    def put(self, entry: Entry, origin: ConnectionId | None) -> None:
+        """Queue the fan-out of a stored entry. Repeats within five minutes are one message. 1 request.
+
+        Order: the entries of one conversation share a group. Two senders may queue 7 and 8 the other way round:
+        the rows' watermarks and the clients' seqs do not mind.
+        """
+        self.client.send_message(
+            QueueUrl=self.url,
+            MessageBody=encode(Queued(entry, origin)),
+            MessageGroupId=_short(entry.conv),
+            MessageDeduplicationId=_short(f"{entry.conv}:{entry.seq}"),
+        )
+
+
+def encode(queued: Queued) -> str:
+    """The body of a queue message."""
+    return json.dumps(
+        {"v": VERSION, "entry": asdict(queued.entry), "origin": queued.origin},
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+
+
+def decode(body: str) -> Queued:
+    """What a queue message carries. Raises UnreadableMessage."""
+    try:
+        message: dict[str, Any] = json.loads(body)
+        if message["v"] != VERSION:
+            raise UnreadableMessage(f"version {message['v']}")
+        fields = message["entry"]
+        entry = Entry(
+            conv=ConvId(fields["conv"]),
+            seq=Seq(int(fields["seq"])),
+            n=int(fields["n"]),
+            epoch=Seq(int(fields["epoch"])),
+            kind=str(fields["kind"]),
+            sender=UserId(fields["sender"]),
+            ts=int(fields["ts"]),
+            body=str(fields["body"]),
+            cmid=Cmid(fields["cmid"]) if fields["cmid"] is not None else None,
+            mentions=tuple(fields["mentions"]),
+            reply_to=Seq(int(fields["reply_to"])) if fields["reply_to"] is not None else None,
+        )
+        origin = message["origin"]
+    except (KeyError, TypeError, ValueError) as e:
+        raise UnreadableMessage(repr(e)) from e
+    return Queued(entry, ConnectionId(origin) if origin is not None else None)
+
+
+def _short(name: str) -> str:
+    """`name` where SQS takes it, a digest of it where it is too long."""
+    return name if len(name) <= MAX_ID else hashlib.sha256(name.encode()).hexdigest()

@@ -1,0 +1,102 @@
+"""Entries: the one log of a conversation.
+
+Every entry has a seq, 1, 2, 3 … without holes, and `n`, the count of countable entries up to and including it.
+Both follow from the entry before: that is what `following` says and what the conditional write of
+store/conversations.py makes true for everybody.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from im.domain.ids import Cmid, ConvId, Seq, UserId
+
+COUNTABLE: Final = frozenset({"text", "image", "voice", "video", "file", "location", "card", "custom", "redpacket"})
+"""The kinds that count as unread. All others are changes and notices."""
+
+MAX_TEXT_BYTES: Final = 16 * 1024
+MAX_BODY_BYTES: Final = 24 * 1024
+"""A body as JSON. With the rest of its entry and the frame around it, it stays below the 32 KiB of a frame."""
+
+PREVIEW_CHARACTERS: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a conversation as it is stored and pushed. `body` is JSON text: nothing but clients looks inside."""
+
+    conv: ConvId
+    seq: Seq
+    n: int
+    epoch: Seq
+    """Seq of the newest `members` entry up to this one: names one state of the member list. Not on the wire."""
+    kind: str
+    sender: UserId
+    ts: int
+    """When the server accepted it, milliseconds since the epoch."""
+    body: str
+    cmid: Cmid | None = None
+    mentions: tuple[str, ...] = ()
+    reply_to: Seq | None = None
+
+    @property
+    def countable(self) -> bool:
+        """Whether it counts as unread for those who did not send it."""
+        return self.kind in COUNTABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The newest entry of a log, as far as the next one depends on it. An empty log has EMPTY."""
+
+    seq: Seq
+    n: int
+    epoch: Seq
+
+
+EMPTY: Final = Tail(Seq(0), 0, Seq(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An entry that has no place in the log yet."""
+
+    conv: ConvId
+    kind: str
+    sender: UserId
+    body: str
+    cmid: Cmid | None = None
+    mentions: tuple[str, ...] = ()
+    reply_to: Seq | None = None
+
+    def following(self, tail: Tail, ts: int) -> Entry:
+        """This draft as the entry right after `tail`, accepted at `ts`."""
+        seq = Seq(tail.seq + 1)
+        return Entry(
+            conv=self.conv,
+            seq=seq,
+            n=tail.n + (1 if self.kind in COUNTABLE else 0),
+            epoch=seq if self.kind == "members" else tail.epoch,
+            kind=self.kind,
+            sender=self.sender,
+            ts=ts,
+            body=self.body,
+            cmid=self.cmid,
+            mentions=self.mentions,
+            reply_to=self.reply_to,
+        )
+
+
+def tail_at(entry: Entry) -> Tail:
+    """`entry` as the end of its log."""
+    return Tail(entry.seq, entry.n, entry.epoch)
+
+
+def preview(kind: str, body: str) -> str:
+    """What a conversation list shows of an entry: the start of a text on one line, nothing for other kinds."""
+    if kind != "text":
+        return ""
+    text: str = json.loads(body)["text"]
+    return " ".join(text[: PREVIEW_CHARACTERS * 4].split())[:PREVIEW_CHARACTERS]

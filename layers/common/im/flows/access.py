@@ -1,0 +1,30 @@
+"""Who may take part in a conversation, and from where on they see it."""
+
+from __future__ import annotations
+
+from im.domain.conversation import Direct, Group, Member
+from im.domain.errors import NotMember
+from im.domain.ids import Seq, UserId
+from im.store.conversations import ConversationStore
+
+FROM_THE_START = Seq(1)
+
+
+def require_member(store: ConversationStore, conversation: Direct | Group, user: UserId) -> Member | None:
+    """The caller's membership of a group; None in a direct conversation, whose id says it all. Raises NotMember.
+
+    Nothing is read for a direct conversation, ½ R for a group.
+    """
+    if isinstance(conversation, Direct):
+        if user not in conversation.peers:
+            raise NotMember(conversation.conv)
+        return None
+    member = store.member(conversation.conv, user)
+    if member is None:
+        raise NotMember(conversation.conv)
+    return member
+
+
+def first_visible(member: Member | None) -> Seq:
+    """The first seq that a member may see."""
+    return FROM_THE_START if member is None else member.joined_seq

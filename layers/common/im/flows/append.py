@@ -1,0 +1,108 @@
+"""Give an entry its place in the log: once for each `cmid`, without holes, in one order for everybody.
+
+The log is its own counter: the next entry goes to the key right after the newest one, if that key is free. Why this
+and not a counter beside the log: docs/decisions/0002-one-log-per-conversation.md.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from im.domain.entries import Draft, Entry, Tail, tail_at
+from im.domain.errors import Unavailable
+from im.domain.ids import Seq
+from im.flows.ports import Clock
+from im.store.conversations import ConversationStore
+from im.store.keys import MAX_SEQ
+
+DEADLINE_MS: Final = 10_000
+"""How long a sender may compete for a place. Below the function's time-out, so that the answer is ours."""
+
+PAGE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where an entry stands."""
+
+    entry: Entry
+    duplicate: bool
+    """Whether an earlier request had stored it already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appender:
+    """Appends to the logs of `store`."""
+
+    store: ConversationStore
+    clock: Clock
+    pause: Callable[[float], None] = time.sleep
+    """Waits for so many seconds."""
+
+    def append(self, draft: Draft) -> Appended:
+        """Store `draft` as the newest entry, or find it when its `cmid` is in the log already.
+
+        2 W and ½ R; each time that somebody else was faster costs 1 W and 1 R more. Raises Unavailable when that
+        goes on for 10 s.
+
+        Why one `cmid` cannot come twice: its entry, if there is one, stands at `first` or later (`claim_cmid`). Whoever
+        writes has looked at every entry from `first` to the one before their own. Of two writers, the later one has
+        therefore seen the entry of the earlier.
+        """
+        deadline = self.clock() + DEADLINE_MS
+        tail = self.store.tail(draft.conv)
+        if draft.cmid is not None:
+            first = self.store.claim_cmid(draft.conv, draft.sender, draft.cmid, Seq(tail.seq + 1), self.clock() // 1000)
+            if first != tail.seq + 1:
+                # Claimed before: by an earlier try, or by the same frame on another connection.
+                found, tail = self._look(draft, tail, min(first, tail.seq + 1), deadline)
+                if found is not None:
+                    return Appended(found, duplicate=True)
+        conflicts = 0
+        while True:
+            entry = draft.following(tail, self.clock())
+            occupant = self.store.append(entry)
+            if occupant is None:
+                return Appended(entry, duplicate=False)
+            if _same(draft, occupant):
+                return Appended(occupant, duplicate=True)
+            tail = tail_at(occupant)
+            conflicts += 1
+            self._check(deadline)
+            if conflicts > 1:
+                # In a crowd the next place is taken too: look how far the log has come, after a wait that spreads
+                # the crowd. The first conflict goes straight to the next place.
+                self.pause(random.uniform(0, 0.004 * min(conflicts, 8)))  # noqa: S311 - spreads load, guards nothing
+                found, tail = self._look(draft, tail, tail.seq + 1, deadline)
+                if found is not None:
+                    return Appended(found, duplicate=True)
+
+    def _look(self, draft: Draft, tail: Tail, first: int, deadline: int) -> tuple[Entry | None, Tail]:
+        """Search `draft` from `first` to the end of the log. Returns it, or None and the end that was reached.
+
+        1 R a 4 KiB of entries, consistent.
+        """
+        while True:
+            page = self.store.entries(draft.conv, first, MAX_SEQ, limit=PAGE, ascending=True, consistent=True)
+            for entry in page.entries:
+                if _same(draft, entry):
+                    return entry, tail
+            if page.entries:
+                tail = max(tail, tail_at(page.entries[-1]), key=lambda t: t.seq)
+                first = page.entries[-1].seq + 1
+            if page.whole:
+                return None, tail
+            self._check(deadline)
+
+    def _check(self, deadline: int) -> None:
+        if self.clock() > deadline:
+            raise Unavailable("too many people write here at once", 500)
+
+
+def _same(draft: Draft, entry: Entry) -> bool:
+    """Whether `entry` is what `draft` became: one sender, one `cmid`."""
+    return draft.cmid is not None and entry.cmid == draft.cmid and entry.sender == draft.sender

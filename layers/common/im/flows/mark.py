@@ -1,0 +1,81 @@
+"""A user has read or received a conversation up to some entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from im.domain.conversation import Direct, parse_conversation
+from im.domain.errors import NotFound
+from im.domain.ids import Seq
+from im.flows.access import first_visible, require_member
+from im.flows.ports import Caller, Clock, Pusher
+from im.flows.pull import total
+from im.flows.push_to import push_to_users
+from im.store.connections import ConnectionStore
+from im.store.conversations import ConversationStore
+from im.store.inbox import InboxStore
+from im.wire.frames import encode_push
+from im.wire.requests import Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """The marking use cases of the route `sync`."""
+
+    store: ConversationStore
+    inbox: InboxStore
+    connections: ConnectionStore
+    pusher: Pusher
+    clock: Clock
+
+    def read(self, caller: Caller, request: Mark) -> Mapping[str, Any]:
+        """Move the caller's read mark; tell their other devices, and in a direct conversation the other side.
+
+        1 W; ½ R for the entry, ½ R more in a group, 1 R a 12 conversations for the total, ½ R a user to push to.
+        Never moves back: an older seq changes nothing and is answered with where the mark is. The counts come from one
+        consistent read of all rows, so part and total agree and hold what was just written.
+        """
+        conversation = parse_conversation(request.conv)
+        conv = conversation.conv
+        visible = first_visible(require_member(self.store, conversation, caller.user))
+        entry = self.store.entry(conv, Seq(request.seq)) if request.seq >= visible else None
+        if entry is None:
+            raise NotFound(f"{conv} has no entry {request.seq} for you")
+        now = self.clock()
+        moved = self.inbox.mark_read(caller.user, conv, entry.seq, entry.n, now)
+        rows = list(self.inbox.rows(caller.user, consistent=True))
+        row = next(row for row in rows if row.conv == conv)
+        reply = {"conv": conv, "read_seq": row.read_seq, "unread": row.unread, "total_unread": total(rows)}
+        if moved:
+            mark = {"conv": conv, "user": caller.user, "seq": row.read_seq}
+            counts = {"unread": row.unread, "total_unread": reply["total_unread"]}
+            frames = {caller.user: [encode_push("read", mark | counts)]}
+            if isinstance(conversation, Direct):
+                frames[conversation.other(caller.user)] = [encode_push("read", mark)]
+            push_to_users(self.pusher, self.connections, frames, now, skip=caller.connection)
+        return reply
+
+    def received(self, caller: Caller, acks: Sequence[Mark]) -> None:
+        """Move the caller's ack marks; in direct conversations, tell the other side. 1 W a mark that moves.
+
+        The forms of all marks are checked before the first one is written. Nothing is read while the row says that the
+        fan-out has been there; else the entry is looked for: ½ R, and ½ R more in a group.
+        """
+        checked = [(parse_conversation(mark.conv, f"data.acks.{i}.conv"), Seq(mark.seq)) for i, mark in enumerate(acks)]
+        for conversation, _ in checked:
+            if isinstance(conversation, Direct):
+                require_member(self.store, conversation, caller.user)
+        for conversation, seq in checked:
+            conv = conversation.conv
+            moved = self.inbox.mark_received(caller.user, conv, seq, must_be_delivered=True)
+            if moved is None:
+                visible = first_visible(require_member(self.store, conversation, caller.user))
+                if seq < visible or self.store.entry(conv, seq) is None:
+                    raise NotFound(f"{conv} has no entry {seq} for you")
+                moved = self.inbox.mark_received(caller.user, conv, seq, must_be_delivered=False)
+            if moved and isinstance(conversation, Direct):
+                frame = encode_push("delivered", {"conv": conv, "user": caller.user, "seq": seq})
+                frames = {conversation.other(caller.user): [frame]}
+                push_to_users(self.pusher, self.connections, frames, self.clock(), skip=None)

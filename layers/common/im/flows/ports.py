@@ -1,0 +1,41 @@
+"""What flows are told and do not make themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from im.domain.entries import Entry
+from im.domain.ids import ConnectionId, DeviceId, UserId
+from im.domain.push import PushOutcome
+
+Clock = Callable[[], int]
+"""Milliseconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a frame: verified when the connection opened, and carried by API Gateway since then."""
+
+    user: UserId
+    device: DeviceId
+    platform: str
+    connection: ConnectionId
+
+
+class Pusher(Protocol):
+    """Reaches open connections."""
+
+    def push(self, connection: ConnectionId, frame: str) -> PushOutcome:
+        """Send one frame."""
+
+    def close(self, connection: ConnectionId) -> PushOutcome:
+        """End a connection."""
+
+
+class Queue(Protocol):
+    """Takes entries whose fan-out is due."""
+
+    def put(self, entry: Entry, origin: ConnectionId | None) -> None:
+        """Queue one entry; returns once it is safe there."""

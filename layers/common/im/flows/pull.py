@@ -1,0 +1,126 @@
+"""What a client asks for: its conversation list, entries, unread counts."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from im.domain.conversation import parse_conversation
+from im.domain.errors import BadRequest
+from im.domain.ids import UserId
+from im.domain.inbox import InboxVersion, Row, changed_since, parse_version, version_of
+from im.flows.access import first_visible, require_member
+from im.store.conversations import ConversationStore
+from im.store.inbox import InboxStore
+from im.store.keys import MAX_SEQ
+from im.wire import requests
+from im.wire.entries import entry_data, fitting, row_data
+
+
+@dataclass(frozen=True, slots=True)
+class Puller:
+    """The reading use cases of the route `sync`. Replies stay within a frame; a cursor or `more` tells of the rest."""
+
+    store: ConversationStore
+    inbox: InboxStore
+
+    def conversations(self, user: UserId, request: requests.Inbox) -> Mapping[str, Any]:
+        """Rows that changed since `since`, newest first. ½ R a 12 conversations of the user, whatever changed.
+
+        All pages carry the version as it was at the first one: a row that changes between two pages may be missing in
+        both, and is told by the next sync.
+        """
+        rows = list(self.inbox.rows(user))
+        if request.cursor is None:
+            since = parse_version(request.since) if request.since is not None else None
+            version, after = version_of(rows), None
+        else:
+            since, version, after = _inbox_cursor(request.cursor)
+        changed = sorted((r for r in changed_since(rows, since) if r.last is not None), key=_newest_first)
+        if after is not None:
+            changed = [row for row in changed if _newest_first(row) > after]
+        page = fitting([row_data(row) for row in changed[: request.limit]], reserve=2048)
+        reply: dict[str, Any] = {"conversations": page, "inbox": str(version)}
+        if len(page) < len(changed):
+            place = _newest_first(changed[len(page) - 1])
+            reply["cursor"] = _pack([str(since) if since else None, str(version), *place])
+        return reply
+
+    def entries(self, user: UserId, request: requests.Entries) -> Mapping[str, Any]:
+        """A page of a conversation, of what the caller may see. ½ R for a group, and 1 R or ½ R a 4 KiB of entries.
+
+        Ascending reads fill holes at the log's end, so they are consistent; descending ones read history and are not.
+        """
+        conversation = parse_conversation(request.conv)
+        visible = first_visible(require_member(self.store, conversation, user))
+        ascending = request.after is not None
+        if request.after is not None:
+            first, last = max(request.after + 1, visible), MAX_SEQ
+        else:
+            first, last = visible, min((request.before or 0) - 1, MAX_SEQ)
+        page = self.store.entries(
+            conversation.conv, first, last, limit=request.limit, ascending=ascending, consistent=ascending
+        )
+        fit = fitting([entry_data(entry) for entry in page.entries])
+        if ascending and page.whole and fit and len(fit) == len(page.entries):
+            last_seq: int = fit[-1]["seq"]
+        else:
+            last_seq = self.store.tail(conversation.conv, consistent=ascending).seq
+        if ascending:
+            more = last_seq > (fit[-1]["seq"] if fit else max(first - 1, 0))
+        else:
+            more = bool(fit) and fit[-1]["seq"] > visible
+        return {"entries": fit, "last_seq": last_seq, "more": more}
+
+    def unread(self, user: UserId, request: requests.Unread) -> Mapping[str, Any]:
+        """The total, and the conversations that make it up. ½ R a 12 conversations.
+
+        Both come from one pass over the same rows: they cannot disagree.
+        """
+        rows = list(self.inbox.rows(user))
+        parts = sorted((row.conv, row.unread) for row in rows if row.unread)
+        if request.cursor is not None:
+            (after,) = _unpack(request.cursor, 1)
+            parts = [part for part in parts if part[0] > str(after)]
+        page = fitting([[conv, count] for conv, count in parts])
+        reply: dict[str, Any] = {"total_unread": total(rows), "conversations": dict(page)}
+        if len(page) < len(parts):
+            reply["cursor"] = _pack([page[-1][0]])
+        return reply
+
+
+def total(rows: Iterable[Row]) -> int:
+    """The total unread count of an inbox: the sum of its rows, and nothing else."""
+    return sum(row.unread for row in rows)
+
+
+def _newest_first(row: Row) -> tuple[int, str]:
+    return (-(row.last.ts if row.last else 0), row.conv)
+
+
+def _inbox_cursor(text: str) -> tuple[InboxVersion | None, InboxVersion, tuple[int, str]]:
+    since, version, ts, conv = _unpack(text, 4)
+    at = parse_version(str(version))
+    if at is None or not isinstance(ts, int):
+        raise BadRequest("data.cursor", "not one of ours")
+    return parse_version(since) if isinstance(since, str) else None, at, (ts, str(conv))
+
+
+def _pack(values: list[Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode()
+
+
+def _unpack(cursor: str, length: int) -> list[Any]:
+    """The values of a cursor that `_pack` made. Raises BadRequest for any other text. A cursor reaches nothing that
+    its user may not see: it only says where in the user's own rows to go on."""
+    try:
+        values = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+    except (binascii.Error, ValueError) as e:
+        raise BadRequest("data.cursor", "not one of ours") from e
+    if not isinstance(values, list) or len(values) != length:
+        raise BadRequest("data.cursor", "not one of ours")
+    return values

@@ -1,0 +1,50 @@
+"""Pushes to the devices of users, and what their absence means for the slots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from im.domain.ids import ConnectionId, UserId
+from im.domain.push import PushOutcome
+from im.domain.signin import Slot
+from im.flows.ports import Pusher
+from im.store.connections import ConnectionStore
+
+YOUNG_MS: Final = 35_000
+"""Longer than API Gateway waits for `$connect` (29 s)."""
+
+
+def push_frames_to(
+    pusher: Pusher, connections: ConnectionStore, user: UserId, slot: Slot, frames: Iterable[str], now: int
+) -> PushOutcome:
+    """Push `frames` in order to one connection, up to the first that does not arrive.
+
+    A connection that API Gateway does not know loses its slot, if the slot still holds it; the conditional write of
+    `drop` sees to that. Not a young one: a connection is registered during `$connect` and can be reached only after
+    it, so for some moments a connection that is about to live looks gone.
+    """
+    if not slot.alive(now):
+        return PushOutcome.GONE
+    for frame in frames:
+        outcome = pusher.push(slot.connection, frame)
+        if outcome is PushOutcome.GONE and now - slot.since > YOUNG_MS:
+            connections.drop(user, slot.name, slot.connection)
+        if outcome is not PushOutcome.SENT:
+            return outcome
+    return PushOutcome.SENT
+
+
+def push_to_users(
+    pusher: Pusher,
+    connections: ConnectionStore,
+    frames: Mapping[UserId, Sequence[str]],
+    now: int,
+    *,
+    skip: ConnectionId | None,
+) -> None:
+    """Push each user's frames to all of their devices but the connection `skip`. ½ R a user."""
+    for user, slots in connections.slots_of(list(frames)).items():
+        for slot in slots:
+            if slot.connection != skip:
+                push_frames_to(pusher, connections, user, slot, frames[user], now)

@@ -1,0 +1,1 @@
+"""Where the environment is read, clients are made and frames meet flows."""

@@ -1,0 +1,168 @@
+"""Puts the functions together: settings, clients, stores, flows, routers. Called once a cold start."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+
+from im.aws import clients
+from im.aws.pusher import ConnectionPusher
+from im.aws.queue import FanoutQueue
+from im.aws.tokens import Keys, PublishedKeys, SharedSecret, TokenVerifier
+from im.flows.append import Appender
+from im.flows.connect import Connections
+from im.flows.fan_out import FanOut
+from im.flows.groups import Groups
+from im.flows.mark import Marker
+from im.flows.members import MemberLists
+from im.flows.ports import Caller
+from im.flows.pull import Puller
+from im.flows.send import Sender
+from im.runtime.router import REPLIED, Operation, Router
+from im.runtime.settings import Settings
+from im.store.connections import ConnectionStore
+from im.store.conversations import ConversationStore
+from im.store.inbox import InboxStore
+from im.wire import requests
+from im.wire.frames import Request, encode_reply
+
+SECRET_LIFE_S = 300
+"""How long a function instance keeps the token secret: a rotated one is known everywhere after this."""
+
+D = TypeVar("D", bound=requests.Data)
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def token_verifier(settings: Settings) -> TokenVerifier:
+    """For the authorizer."""
+    jwks_url = settings.optional("JWKS_URL")
+    if jwks_url is not None:
+        keys: Keys = PublishedKeys(jwks_url)
+    else:
+        provider = SecretsProvider(boto3_client=clients.secrets())
+        secret_id = settings.text("JWT_SECRET_ID")
+        keys = SharedSecret(lambda: str(provider.get(secret_id, max_age=SECRET_LIFE_S)))
+    return TokenVerifier(keys, settings.optional("JWT_ISSUER"), settings.optional("JWT_AUDIENCE"))
+
+
+def connections(settings: Settings) -> Connections:
+    """For opening and closing connections."""
+    dynamodb = clients.dynamodb()
+    return Connections(
+        connections=ConnectionStore(dynamodb, settings.text("CONNECTION_TABLE")),
+        inbox=InboxStore(dynamodb, settings.text("INBOX_TABLE")),
+        pusher=ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT"))),
+        clock=now_ms,
+        policy=settings.policy(),
+    )
+
+
+def connect_router(flows: Connections) -> Router:
+    """The route `connect`."""
+
+    def ping(caller: Caller, _: requests.Empty) -> Mapping[str, Any]:
+        ts, inbox = flows.ping(caller)
+        return {"ts": ts, "inbox": inbox}
+
+    def logout(caller: Caller, request: Request) -> None:
+        data = requests.parse(requests.Logout, request.data)
+        flows.log_out(caller, encode_reply(request.id, {}), everywhere=data.devices == "all")
+        return REPLIED
+
+    return Router("connect", {"ping": _operation(requests.Empty, ping), "logout": logout})
+
+
+def message_router(settings: Settings) -> Router:
+    """The route `message`."""
+    store = ConversationStore(clients.dynamodb(), settings.text("CONVERSATION_TABLE"))
+    queue = FanoutQueue(clients.sqs(), settings.text("FANOUT_QUEUE_URL"))
+    sender = Sender(store, Appender(store, now_ms), queue)
+
+    def send(caller: Caller, request: requests.Send) -> Mapping[str, Any]:
+        appended = sender.send(caller, request)
+        entry = appended.entry
+        return {
+            "conv": entry.conv,
+            "seq": entry.seq,
+            "n": entry.n,
+            "ts": entry.ts,
+            "duplicate": appended.duplicate,
+        }
+
+    return Router("message", {"send": _operation(requests.Send, send)})
+
+
+def sync_router(settings: Settings) -> Router:
+    """The route `sync`."""
+    dynamodb = clients.dynamodb()
+    store = ConversationStore(dynamodb, settings.text("CONVERSATION_TABLE"))
+    inbox = InboxStore(dynamodb, settings.text("INBOX_TABLE"))
+    puller = Puller(store, inbox)
+    marker = Marker(
+        store=store,
+        inbox=inbox,
+        connections=ConnectionStore(dynamodb, settings.text("CONNECTION_TABLE")),
+        pusher=ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT"))),
+        clock=now_ms,
+    )
+
+    def ack(caller: Caller, request: requests.Ack) -> Mapping[str, Any]:
+        marker.received(caller, request.acks)
+        return {}
+
+    return Router(
+        "sync",
+        {
+            "inbox": _operation(requests.Inbox, lambda caller, data: puller.conversations(caller.user, data)),
+            "entries": _operation(requests.Entries, lambda caller, data: puller.entries(caller.user, data)),
+            "unread": _operation(requests.Unread, lambda caller, data: puller.unread(caller.user, data)),
+            "read": _operation(requests.Mark, marker.read),
+            "ack": _operation(requests.Ack, ack),
+        },
+    )
+
+
+def group_router(settings: Settings) -> Router:
+    """The route `group`."""
+    groups = Groups(
+        store=ConversationStore(clients.dynamodb(), settings.text("CONVERSATION_TABLE")),
+        queue=FanoutQueue(clients.sqs(), settings.text("FANOUT_QUEUE_URL")),
+        clock=now_ms,
+        new_gid=lambda: secrets.token_urlsafe(12),
+        max_members=settings.number("MAX_GROUP_MEMBERS"),
+    )
+    return Router(
+        "group",
+        {
+            "create": _operation(requests.GroupCreate, groups.create),
+            "info": _operation(requests.GroupName, lambda caller, data: groups.info(caller, data.conv)),
+            "members": _operation(requests.GroupMembers, groups.members),
+        },
+    )
+
+
+def fan_out(settings: Settings) -> FanOut:
+    """For the fan-out queue."""
+    dynamodb = clients.dynamodb()
+    return FanOut(
+        members=MemberLists(ConversationStore(dynamodb, settings.text("CONVERSATION_TABLE"))),
+        inbox=InboxStore(dynamodb, settings.text("INBOX_TABLE")),
+        connections=ConnectionStore(dynamodb, settings.text("CONNECTION_TABLE")),
+        pusher=ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT"))),
+        clock=now_ms,
+        threads=ThreadPoolExecutor(clients.POOL, thread_name_prefix="fan-out"),
+    )
+
+
+def _operation(model: type[D], flow: Callable[[Caller, D], Mapping[str, Any]]) -> Operation:
+    """An operation whose data has the form of `model`."""
+    return lambda caller, request: flow(caller, requests.parse(model, request.data))

@@ -1,0 +1,94 @@
+"""The Connection table: one item a user, one attribute a slot (domain/signin.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from im.domain.ids import ConnectionId, DeviceId, UserId
+from im.domain.signin import SLOT_LIFE_MS, Slot
+from im.store import keys
+from im.store.batches import read_all
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+Item = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStore:
+    """The table `table`, reached by `client`. Safe to share between threads."""
+
+    client: DynamoDBClient
+    table: str
+
+    def register(self, user: UserId, slot: Slot) -> list[Slot]:
+        """Put `slot`, replacing what it held. Returns all slots as they were before. 1 W.
+
+        One unconditional write that answers with what it replaced: of two devices that come at once, one sees the
+        other, whatever the order, and the later write wins the slot.
+        """
+        out = self.client.update_item(
+            TableName=self.table,
+            Key=keys.connections(user),
+            UpdateExpression="SET #slot = :slot, #ttl = :ttl",
+            ExpressionAttributeNames={"#slot": keys.SLOT_PREFIX + slot.name, "#ttl": "ttl"},
+            ExpressionAttributeValues={
+                ":slot": {
+                    "M": {
+                        "connection": {"S": slot.connection},
+                        "device": {"S": slot.device},
+                        "platform": {"S": slot.platform},
+                        "since": {"N": str(slot.since)},
+                    }
+                },
+                ":ttl": {"N": str((slot.since + SLOT_LIFE_MS) // 1000)},
+            },
+            ReturnValues="ALL_OLD",
+        )
+        return _slots_from(out.get("Attributes", {}))
+
+    def drop(self, user: UserId, slot: str, connection: ConnectionId) -> bool:
+        """Empty a slot, if it still holds `connection`. False when it does not. 1 W.
+
+        Closes the race of an old connection's end with the same device's new one: the slot may be theirs by now.
+        """
+        still_holds_it = "#slot.#connection = :connection"
+        try:
+            self.client.update_item(
+                TableName=self.table,
+                Key=keys.connections(user),
+                UpdateExpression="REMOVE #slot",
+                ConditionExpression=still_holds_it,
+                ExpressionAttributeNames={"#slot": keys.SLOT_PREFIX + slot, "#connection": "connection"},
+                ExpressionAttributeValues={":connection": {"S": connection}},
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def slots(self, user: UserId) -> list[Slot]:
+        """The slots of one user, consistent. 1 R."""
+        out = self.client.get_item(TableName=self.table, Key=keys.connections(user), ConsistentRead=True)
+        return _slots_from(out.get("Item", {}))
+
+    def slots_of(self, users: Sequence[UserId]) -> dict[UserId, list[Slot]]:
+        """The slots of the users who have any. ½ R a user, 100 users a call."""
+        found = read_all(self.client, self.table, [keys.connections(user) for user in users])
+        return {UserId(item["pk"]["S"]): slots for item in found if (slots := _slots_from(item))}
+
+
+def _slots_from(item: Item) -> list[Slot]:
+    return [
+        Slot(
+            name=name[len(keys.SLOT_PREFIX) :],
+            connection=ConnectionId(value["M"]["connection"]["S"]),
+            device=DeviceId(value["M"]["device"]["S"]),
+            platform=value["M"]["platform"]["S"],
+            since=int(value["M"]["since"]["N"]),
+        )
+        for name, value in item.items()
+        if name.startswith(keys.SLOT_PREFIX)
+    ]

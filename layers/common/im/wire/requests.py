@@ -1,0 +1,140 @@
+"""The data of every operation, as pydantic models. Unknown fields are ignored: newer clients may send more."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from im.domain.errors import BadRequest
+
+UserIdText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}\z")]
+SeqNumber = Annotated[int, Field(ge=0, le=2**53 - 1)]
+EntrySeq = Annotated[int, Field(ge=1, le=2**53 - 1)]
+
+
+class Data(BaseModel):
+    """What all share: nothing is converted ("5" is no number), nothing changes after it was checked."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class Empty(Data):
+    """No fields."""
+
+
+class Logout(Data):
+    """connect.logout"""
+
+    devices: Literal["this", "all"] = "this"
+
+
+class Send(Data):
+    """message.send: `conv`, or `to` for the direct conversation with a user."""
+
+    conv: str | None = None
+    to: UserIdText | None = None
+    cmid: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    kind: Literal["text", "custom"]
+    body: dict[str, Any]
+    mentions: Annotated[list[str], Field(max_length=50)] = []
+    reply_to: EntrySeq | None = None
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Send:
+        if (self.conv is None) == (self.to is None):
+            raise ValueError("needs exactly one of conv and to")
+        return self
+
+
+class TextBody(Data):
+    """The body of a `text`."""
+
+    text: Annotated[str, StringConstraints(min_length=1)]
+
+
+class CustomBody(Data):
+    """The body of a `custom`: whatever the product that embeds us wants."""
+
+    type: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    payload: Any = None
+
+
+class Inbox(Data):
+    """sync.inbox"""
+
+    since: Annotated[str, StringConstraints(max_length=64)] | None = None
+    cursor: Annotated[str, StringConstraints(max_length=512)] | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 100
+
+
+class Entries(Data):
+    """sync.entries: ascending from `after`, or descending from `before`."""
+
+    conv: str
+    after: SeqNumber | None = None
+    before: SeqNumber | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+
+    @model_validator(mode="after")
+    def _one_direction(self) -> Entries:
+        if (self.after is None) == (self.before is None):
+            raise ValueError("needs exactly one of after and before")
+        return self
+
+
+class Mark(Data):
+    """One conversation up to one seq."""
+
+    conv: str
+    seq: EntrySeq
+
+
+class Ack(Data):
+    """sync.ack"""
+
+    acks: Annotated[list[Mark], Field(min_length=1, max_length=50)]
+
+
+class Unread(Data):
+    """sync.unread; `cursor` for those with more conversations than a frame holds."""
+
+    cursor: Annotated[str, StringConstraints(max_length=512)] | None = None
+
+
+class GroupCreate(Data):
+    """group.create"""
+
+    gid: UserIdText | None = None
+    name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    notice: Annotated[str, StringConstraints(max_length=1000)] = ""
+    members: list[UserIdText] = []
+    join_mode: Literal["open", "approval", "invite"] = "invite"
+    history: bool = False
+
+
+class GroupName(Data):
+    """group.info"""
+
+    conv: str
+
+
+class GroupMembers(Data):
+    """group.members"""
+
+    conv: str
+    cursor: UserIdText | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 100
+
+
+D = TypeVar("D", bound=Data)
+
+
+def parse(model: type[D], data: object, path: str = "data") -> D:
+    """`data` as a `model`. Raises BadRequest naming the first offending field below `path`."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as e:
+        first = e.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join([path, *(str(part) for part in first["loc"])])
+        raise BadRequest(where, first["msg"]) from e
