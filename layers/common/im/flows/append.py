@@ -24,6 +24,9 @@ DEADLINE_MS: Final = 10_000
 
 PAGE: Final = 100
 
+MIN_ROUND_TRIP_MS: Final = 4
+MAX_WAIT_ROUNDS: Final = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Appended:
@@ -64,7 +67,8 @@ class Appender:
                     return Appended(found, duplicate=True)
         conflicts = 0
         while True:
-            entry = draft.following(tail, self.clock())
+            started = self.clock()
+            entry = draft.following(tail, started)
             occupant = self.store.append(entry)
             if occupant is None:
                 return Appended(entry, duplicate=False)
@@ -74,9 +78,12 @@ class Appender:
             conflicts += 1
             self._check(deadline)
             if conflicts > 1:
-                # In a crowd the next place is taken too: look how far the log has come, after a wait that spreads
-                # the crowd. The first conflict goes straight to the next place.
-                self.pause(random.uniform(0, 0.004 * min(conflicts, 8)))  # noqa: S311 - spreads load, guards nothing
+                # The first conflict goes straight on to the next place. After more there is a crowd, and that place
+                # is about to be taken too: wait, longer each time and each sender differently, until there are about
+                # as many tries as places; then see how far the log has come.
+                round_trip = max(MIN_ROUND_TRIP_MS, self.clock() - started)
+                rounds = min(2**conflicts, MAX_WAIT_ROUNDS)
+                self.pause(random.uniform(0, rounds * round_trip) / 1000)  # noqa: S311 - spreads load, guards nothing
                 found, tail = self._look(draft, tail, tail.seq + 1, deadline)
                 if found is not None:
                     return Appended(found, duplicate=True)

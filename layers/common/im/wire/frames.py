@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -42,11 +43,16 @@ def dumps(value: object) -> str:
 
 def decode(raw: str) -> Request:
     """The request that `raw` holds. Raises BadFrame."""
-    size = len(raw.encode("utf-8", "surrogatepass"))
+    try:
+        size = len(raw.encode())
+    except UnicodeEncodeError as e:
+        raise BadFrame(BadRequest("frame", "is not UTF-8"), None) from e
     if size > 4 * MAX_FRAME_BYTES:
         raise BadFrame(TooLarge("frame bytes", size, MAX_FRAME_BYTES), None)
     try:
-        frame = json.loads(raw, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
+        frame = json.loads(
+            raw, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_refuse_duplicates
+        )
     except BadRequest as e:
         raise BadFrame(e, None) from e
     except (ValueError, RecursionError) as e:
@@ -64,8 +70,8 @@ def decode(raw: str) -> Request:
     data = frame.get("data", {})
     if not isinstance(data, dict):
         raise BadFrame(BadRequest("data", "must be an object"), request_id)
-    if _depth_over(data, MAX_DEPTH):
-        raise BadFrame(BadRequest("data", f"nested deeper than {MAX_DEPTH}"), request_id)
+    if _depth_over(frame, MAX_DEPTH):
+        raise BadFrame(BadRequest("frame", f"nested deeper than {MAX_DEPTH}"), request_id)
     # An escape such as "\ud800" is legal JSON and no text: neither DynamoDB nor any client could hold it.
     if "\\u" in raw and not _encodable(dumps(frame)):
         raise BadFrame(BadRequest("frame", "has a surrogate without its pair"), request_id)
@@ -95,6 +101,14 @@ def encode_push(name: str, data: Mapping[str, Any]) -> str:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise BadRequest("frame", f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    """1e999 is JSON, and infinite for Python: what could not be written again is not read."""
+    number = float(text)
+    if math.isinf(number):
+        raise BadRequest("frame", "has a number that is too large")
+    return number
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
