@@ -1,0 +1,241 @@
+"""The line-based chat: what it prints and what each typed line does. The terminal itself is in `cli`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from imclient.errors import FrameTooLargeError, ImClientError, ReplyError
+from imclient.frames import Entry, JsonObject
+from imclient.ids import ConvId, UserId, direct_conversation, is_user_id, peer_in
+from imclient.printable import printable
+from imclient.session import Arrival, Dial, Session, Source, Timing
+
+HISTORY_DEFAULT = 20
+HISTORY_ON_OPEN = 10
+HISTORY_MOST = 100
+
+HELP = """\
+/list            conversations, newest first
+/open WHICH      a number of /list, a user (or @user), or a conversation such as g:team
+/history [N]     the last N entries, 20 without N, 100 at most
+/quit            leave
+Every other line is sent to the open conversation; begin with // to send a line that begins with /."""
+
+Print: TypeAlias = Callable[[str], None]
+
+
+class Chat:
+    """One chat of one user. Make it inside a running event loop, and `run` it once.
+
+    `write` prints one line. With `echoes` the user's own messages are printed too, for an input that no terminal shows.
+    """
+
+    def __init__(
+        self, dial: Dial, user: UserId, *, write: Print, echoes: bool = False, timing: Timing | None = None
+    ) -> None:
+        self.user = user
+        self.not_sent = 0
+        self._write = write
+        self._echoes = echoes
+        self._open: ConvId | None = None
+        self._listed: list[ConvId] = []
+        self._shown: dict[ConvId, int] = {}
+        self._session = Session(
+            dial,
+            user,
+            timing=timing,
+            backlog=0,
+            acknowledges=True,
+            on_arrival=self._arrived,
+            on_state=lambda line: write(f"-- {printable(line)}"),
+        )
+
+    async def run(self, lines: AsyncIterator[str], *, conv: ConvId | None = None, linger: float = 0) -> None:
+        """Show what is unread, open `conv`, then do what the lines say until they end or one is `/quit`.
+
+        `linger` is how many seconds to go on printing what comes after the lines have ended. Raises what
+        `Session.start` raises, and ConnectionLostError or UpgradeRefusedError when the server ends the session.
+        """
+        await self._session.start()
+        try:
+            self._show_list(unread_only=True)
+            if conv is not None:
+                await self._try(self._open_conversation(conv))
+            ended = asyncio.create_task(self._session.wait_ended())
+            typed = asyncio.create_task(self._read(lines, linger))
+            await asyncio.wait({ended, typed}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (ended, typed):
+                if not task.done():
+                    task.cancel()
+            await asyncio.gather(ended, typed, return_exceptions=True)
+            if not typed.cancelled() and (error := typed.exception()) is not None:
+                raise error
+            if self._session.failure is not None:
+                raise self._session.failure
+        finally:
+            await self._session.close()
+
+    def conversation_named(self, which: str) -> ConvId | None:
+        """The conversation a person means: a number of the last list, a user, or the conversation's own id."""
+        if which.isdecimal() and 1 <= int(which) <= len(self._listed):
+            return self._listed[int(which) - 1]
+        if which.startswith(("d:", "g:")):
+            return ConvId(which)
+        name = which.removeprefix("@")
+        return direct_conversation(self.user, UserId(name)) if is_user_id(name) else None
+
+    async def _read(self, lines: AsyncIterator[str], linger: float) -> None:
+        async for line in lines:
+            if line.strip() == "/quit":
+                return
+            await self._try(self._obey(line))
+        await asyncio.sleep(linger)
+
+    async def _try(self, work: Awaitable[None]) -> None:
+        """Report what the server refused, and go on."""
+        try:
+            await work
+        except (ReplyError, FrameTooLargeError) as error:
+            self._write(f"! {printable(str(error))}")
+
+    async def _obey(self, line: str) -> None:
+        if line.startswith("/") and not line.startswith("//"):
+            command, *words = line[1:].split()
+            match command, words:
+                case "list", []:
+                    await self._session.catch_up()
+                    self._show_list()
+                case "open", [which]:
+                    conv = self.conversation_named(which)
+                    if conv is None:
+                        self._write(f"! neither a number of /list, nor a user, nor a conversation: {printable(which)}")
+                    else:
+                        await self._open_conversation(conv)
+                case "history", []:
+                    await self._show_history(HISTORY_DEFAULT)
+                case "history", [number] if number.isdecimal() and int(number) > 0:
+                    await self._show_history(min(int(number), HISTORY_MOST))
+                case _:
+                    self._write(HELP)
+        elif line.strip():
+            await self._send(line[1:] if line.startswith("//") else line)
+
+    async def _send(self, text: str) -> None:
+        if self._open is None:
+            self.not_sent += 1
+            self._write("! no conversation is open: /open one first")
+            return
+        try:
+            sent = await self._session.send(self._open, {"text": text})
+        except ImClientError:
+            self.not_sent += 1
+            raise
+        if not self._echoes:
+            self._write(f"   ✓ {sent.entry.seq}")
+
+    def _show_list(self, *, unread_only: bool = False) -> None:
+        rows = [row for row in self._session.rows.values() if not unread_only or row.get("unread")]
+        rows.sort(key=lambda row: int(row.get("updated") or 0), reverse=True)
+        self._listed = [ConvId(str(row["conv"])) for row in rows]
+        if not rows:
+            self._write("no unread messages" if unread_only else "no conversations yet")
+        for number, row in enumerate(rows, start=1):
+            self._write(f"{number:>3}  {self._row(row)}")
+
+    def _row(self, row: JsonObject) -> str:
+        unread = f"{row['unread']} unread" if row.get("unread") else ""
+        last = row.get("last") or {}
+        preview = f"{last.get('from', '')}: {last.get('preview', '')}" if last else ""
+        return printable(f"{self._name(ConvId(str(row['conv']))):<24} {unread:<12} {preview}").rstrip()
+
+    def _name(self, conv: ConvId) -> str:
+        return peer_in(conv, self.user) or conv
+
+    async def _open_conversation(self, conv: ConvId) -> None:
+        last_seq = await self._last_seq(conv)
+        self._open = conv
+        self._session.expect(conv, last_seq)
+        self._write(f"== {printable(self._name(conv))} ==")
+        if last_seq:
+            await self._show_history(HISTORY_ON_OPEN)
+            self._session.mark_read(conv, last_seq)
+
+    async def _last_seq(self, conv: ConvId) -> int:
+        """How far a conversation goes; 0 for two people who have not written to each other yet."""
+        try:
+            reply = await self._session.call("sync", "entries", {"conv": conv, "after": 0, "limit": 1})
+        except ReplyError as error:
+            if error.code in {"not_found", "not_member"} and peer_in(conv, self.user) is not None:
+                return 0
+            raise
+        return int(reply.get("last_seq", 0))
+
+    async def _show_history(self, number: int) -> None:
+        if self._open is None:
+            self._write("! no conversation is open: /open one first")
+            return
+        before = self._session.transcript(self._open).horizon + 1
+        reply = await self._session.call("sync", "entries", {"conv": self._open, "before": before, "limit": number})
+        entries = [Entry.from_wire(wire) for wire in reply.get("entries", [])]
+        for entry in sorted(entries, key=lambda entry: entry.seq):
+            if (line := described(entry)) is not None:
+                self._write(line)
+
+    def _arrived(self, arrival: Arrival) -> None:
+        """Print what is whole up to here: behind a hole nothing is shown until it is filled."""
+        if not arrival.new:
+            return
+        conv = arrival.entry.conv
+        transcript = self._session.transcript(conv)
+        for seq in range(self._shown.get(conv, transcript.floor) + 1, transcript.watermark + 1):
+            self._show(transcript[seq])
+            self._shown[conv] = seq
+        if conv == self._open and arrival.source is not Source.REPLY:
+            self._session.mark_read(conv, transcript.watermark)
+
+    def _show(self, entry: Entry) -> None:
+        line = described(entry)
+        if line is None or (entry.sender == self.user and entry.countable and not self._echoes):
+            return
+        self._write(line if entry.conv == self._open else f"({printable(self._name(entry.conv))}) {line}")
+
+
+def described(entry: Entry) -> str | None:
+    """An entry as one line, safe to print; None for what a person need not see, and for kinds that are not known."""
+    body, sender = entry.body, entry.sender
+    match entry.kind:
+        case "text":
+            said = f"{sender}: {body.get('text', '')}"
+        case _ if entry.countable:
+            said = f"{sender}: [{entry.kind}]"
+        case "edit":
+            said = f"* {sender} changed {body.get('target')} to: {(body.get('body') or {}).get('text', '')}"
+        case "recall":
+            said = f"* {sender} took back {body.get('target')}"
+        case "reaction":
+            said = f"* {sender} {'put' if body.get('on') else 'took'} {body.get('emoji')} on {body.get('target')}"
+        case "pin":
+            said = f"* {sender} {'pinned' if body.get('on') else 'unpinned'} {body.get('target')}"
+        case "members":
+            changes = _names(" added ", body.get("added")) + _names(" removed ", body.get("removed"))
+            said = f"* {body.get('by') or sender}{changes}"
+        case "profile":
+            said = f"* {sender} changed the group"
+        case _:
+            return None
+    return printable(f"{entry.seq:>5}  {_clock(entry.ts)}  {said}")
+
+
+def _names(verb: str, users: object) -> str:
+    if not isinstance(users, list) or not users:
+        return ""
+    shown = ", ".join(str(user) for user in users[:5])
+    return f"{verb}{shown}" + (f" and {len(users) - 5} more" if len(users) > 5 else "")
+
+
+def _clock(milliseconds: int) -> str:
+    """Hours and minutes where the user is."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).astimezone().strftime("%H:%M")

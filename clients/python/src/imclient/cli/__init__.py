@@ -1,0 +1,30 @@
+"""The command line `im`."""
+
+from __future__ import annotations
+
+import click
+
+from imclient import __version__
+from imclient.cli.chat import chat
+from imclient.cli.replay import replay
+from imclient.cli.token import token
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="im")
+def main() -> None:
+    """Talk to a serverless-im stack.
+
+    \b
+    Examples:
+      im token alice
+      im chat --as alice --to bob
+      im replay tests/data/irc/2004-11-15_03.jsonl
+
+    Exit codes: 0 all is well, 1 a comparison failed or a line could not be sent, 2 wrong usage or no usable stack.
+    """
+
+
+main.add_command(token)
+main.add_command(chat)
+main.add_command(replay)

@@ -1,0 +1,134 @@
+"""The shapes on the wire, version 1 of the protocol: requests out, replies and pushes in. No I/O.
+
+Everything that comes in is read leniently, as the protocol asks: fields, pushes and entry kinds that are not known are
+left alone, and a message that is neither a reply nor a push is no error, it is nothing (`decode` gives None).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeAlias
+
+from imclient.errors import FrameTooLargeError, MalformedEntryError, ReplyError
+from imclient.ids import ConvId, UserId
+
+JsonObject: TypeAlias = dict[str, Any]
+
+PROTOCOL_VERSION = 1
+MAX_REQUEST_BYTES = 32 * 1024
+MAX_INCOMING_BYTES = 128 * 1024
+
+# Kinds that count as unread. Every other kind is a change or a notice.
+COUNTABLE_KINDS = frozenset(
+    {"text", "image", "voice", "video", "file", "location", "card", "custom", "redpacket"},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a conversation's log. `ts` is in milliseconds since the epoch; `sender` is the field `from`."""
+
+    conv: ConvId
+    seq: int
+    n: int
+    kind: str
+    sender: UserId
+    ts: int
+    body: JsonObject
+    cmid: str | None = None
+    mentions: tuple[str, ...] = ()
+    reply_to: int | None = None
+
+    @property
+    def countable(self) -> bool:
+        """Whether this entry counts as unread for those who have not read it."""
+        return self.kind in COUNTABLE_KINDS
+
+    @classmethod
+    def from_wire(cls, wire: object) -> Self:
+        """Read an entry. Raises MalformedEntryError when a field that every entry has is missing or of a wrong type."""
+        match wire:
+            case {
+                "conv": str(conv),
+                "seq": int(seq),
+                "n": int(n),
+                "kind": str(kind),
+                "ts": int(ts),
+                "body": dict(body),
+                **rest,
+            } if seq >= 1:
+                sender, cmid, reply_to = rest.get("from"), rest.get("cmid"), rest.get("reply_to")
+                mentions = rest.get("mentions")
+                return cls(
+                    conv=ConvId(conv),
+                    seq=seq,
+                    n=n,
+                    kind=kind,
+                    # A notice of the system itself may have no sender.
+                    sender=UserId(sender if isinstance(sender, str) else ""),
+                    ts=ts,
+                    body=body,
+                    cmid=cmid if isinstance(cmid, str) else None,
+                    mentions=tuple(map(str, mentions)) if isinstance(mentions, list) else (),
+                    reply_to=reply_to if isinstance(reply_to, int) else None,
+                )
+            case _:
+                raise MalformedEntryError("an entry without conv, seq, n, kind, ts or body")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to the request with the same `id`: either `data`, or `error`."""
+
+    id: str
+    data: JsonObject = field(default_factory=dict)
+    error: ReplyError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Something the server says unasked: `name` is the field `push`."""
+
+    name: str
+    data: JsonObject
+
+
+def encode_request(route: str, op: str, request_id: str, data: Mapping[str, Any]) -> str:
+    """The text of a request frame. Raises FrameTooLargeError above 32 KiB, for which the server has no use."""
+    frame = json.dumps(
+        {"route": route, "op": op, "id": request_id, "data": dict(data)}, ensure_ascii=False, separators=(",", ":")
+    )
+    size = len(frame.encode("utf-8", "surrogatepass"))
+    if size > MAX_REQUEST_BYTES:
+        raise FrameTooLargeError(size, MAX_REQUEST_BYTES)
+    return frame
+
+
+def decode(message: str | bytes) -> Reply | Push | None:
+    """Read one incoming message.
+
+    None for anything that is neither a reply to a readable request nor a push: text that is not JSON, a reply whose
+    `id` is null, and API Gateway's own `{"message": "Internal server error", "connectionId": …, "requestId": …}`.
+    """
+    try:
+        frame = json.loads(message)
+    except ValueError:
+        return None
+    match frame:
+        case {"push": str(name), "data": dict(data)}:
+            return Push(name, data)
+        case {"id": str(request_id), "ok": True, "data": dict(data)}:
+            return Reply(request_id, data)
+        case {"id": str(request_id), "ok": False, "error": {"code": str(code), **rest}}:
+            wait = rest.get("retry_after_ms")
+            error = ReplyError(
+                code,
+                str(rest.get("message", "")),
+                retryable=rest.get("retryable") is True,
+                retry_after_ms=wait if isinstance(wait, int) else None,
+            )
+            return Reply(request_id, error=error)
+        case _:
+            return None

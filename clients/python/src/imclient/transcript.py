@@ -1,0 +1,104 @@
+"""The entries of one conversation as one client has them, and which ones it still lacks. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from imclient.frames import Entry
+from imclient.ids import ConvId
+
+
+class Gap(NamedTuple):
+    """Entries that are missing: every seq from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    def __len__(self) -> int:
+        """How many entries are missing."""
+        return self.last - self.first + 1
+
+
+class Transcript:
+    """Keeps each entry once, by seq, in whatever order entries come, and knows what is missing.
+
+    - `watermark`: nothing is missing from `floor + 1` up to it.
+    - `horizon`: the highest seq known to exist, by an entry or by being told (`expect`).
+    - `floor`: what lies at or below it is not needed. Such entries can be inserted, but are never missing.
+    """
+
+    def __init__(self, conv: ConvId, *, floor: int = 0) -> None:
+        if floor < 0:
+            raise ValueError(f"a floor is a seq or 0, not {floor}")
+        self.conv = conv
+        self.floor = floor
+        self._watermark = floor
+        self._horizon = floor
+        self._entries: dict[int, Entry] = {}
+
+    def __len__(self) -> int:
+        """How many entries are held."""
+        return len(self._entries)
+
+    def __contains__(self, seq: int) -> bool:
+        """Whether the entry with this seq is held."""
+        return seq in self._entries
+
+    def __getitem__(self, seq: int) -> Entry:
+        """The entry with this seq. Raises KeyError when it is not held."""
+        return self._entries[seq]
+
+    @property
+    def watermark(self) -> int:
+        """The highest seq up to which nothing is missing."""
+        return self._watermark
+
+    @property
+    def horizon(self) -> int:
+        """The highest seq known to exist."""
+        return self._horizon
+
+    @property
+    def complete(self) -> bool:
+        """Whether every entry that is known to exist is held. Constant time."""
+        return self._watermark == self._horizon
+
+    def insert(self, entry: Entry) -> bool:
+        """Keep `entry`; True when it is new, False when its seq was held already (the first one stays).
+
+        Raises ValueError for an entry of another conversation, or a seq below 1.
+        """
+        if entry.conv != self.conv:
+            raise ValueError(f"an entry of {entry.conv} does not belong to {self.conv}")
+        if entry.seq < 1:
+            raise ValueError(f"a seq starts at 1, this is {entry.seq}")
+        if entry.seq in self._entries:
+            return False
+        self._entries[entry.seq] = entry
+        self._horizon = max(self._horizon, entry.seq)
+        while self._watermark + 1 in self._entries:
+            self._watermark += 1
+        return True
+
+    def expect(self, last_seq: int) -> None:
+        """Learn that entries exist up to `last_seq`. What was known to exist stays known."""
+        self._horizon = max(self._horizon, last_seq)
+
+    def missing(self, up_to: int | None = None) -> list[Gap]:
+        """The gaps between the watermark and `up_to` (the horizon when not given), ascending and not adjoining."""
+        end = self._horizon if up_to is None else min(up_to, self._horizon)
+        gaps: list[Gap] = []
+        first: int | None = None
+        for seq in range(self._watermark + 1, end + 1):
+            if seq not in self._entries:
+                first = seq if first is None else first
+            elif first is not None:
+                gaps.append(Gap(first, seq - 1))
+                first = None
+        if first is not None:
+            gaps.append(Gap(first, end))
+        return gaps
+
+    def entries(self) -> list[Entry]:
+        """Every entry held, ascending by seq; a gap is simply not there."""
+        return [self._entries[seq] for seq in sorted(self._entries)]

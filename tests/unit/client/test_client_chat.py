@@ -1,0 +1,284 @@
+"""The chat shows what is unread, prints what comes, sends what is typed, and marks what was shown as read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import jwt
+import pytest
+from click.testing import CliRunner
+
+from imclient.chat import Chat, described
+from imclient.cli import main
+from imclient.cli.chat import lines_of
+from imclient.connection import Connection, PushHandler
+from imclient.errors import ConnectionLostError
+from imclient.frames import Entry
+from imclient.ids import ConvId, UserId
+from imclient.session import Dial, Timing
+from imclient.stack import SigningKey
+from imclient.tokens import mint_token
+from tests.unit.client.fake_server import SECRET, Conversation, FakeServer
+
+ALICE, BOB = UserId("alice"), UserId("bob")
+DIRECT = ConvId("d:alice:bob")
+QUICK = Timing(reply=1, hole=0.02, acknowledge=0.02, backoff_first=0.01, backoff_longest=0.05)
+
+
+def dialer(server: FakeServer, user: UserId) -> Dial:
+    async def dial(on_push: PushHandler) -> Connection:
+        token = mint_token(SigningKey(SECRET), user, now=int(time.time()))
+        return await Connection.open(server.url, token=token, device="d", on_push=on_push)
+
+    return dial
+
+
+class Screen:
+    """What was printed, and lines to type that wait for what is printed first."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    async def typed(self, *steps: str | Callable[[], bool]) -> AsyncIterator[str]:
+        for step in steps:
+            if isinstance(step, str):
+                yield step
+            else:
+                while not step():
+                    await asyncio.sleep(0.005)
+
+    def shows(self, part: str) -> Callable[[], bool]:
+        return lambda: any(part in line for line in self.lines)
+
+
+def run(server: FakeServer, *steps: str | Callable[[], bool], screen: Screen, conv: ConvId | None = None) -> Chat:
+    async def work() -> Chat:
+        chat = Chat(dialer(server, ALICE), ALICE, write=screen.lines.append, timing=QUICK)
+        async with asyncio.timeout(30):
+            await chat.run(screen.typed(*steps), conv=conv)
+        return chat
+
+    return asyncio.run(work())
+
+
+def bob_says(server: FakeServer, *texts: str, conv: str = DIRECT) -> None:
+    async def work() -> None:
+        async with await dialer(server, BOB)(lambda *_: None) as bob:
+            for text in texts:
+                target = {"to": ALICE} if conv == DIRECT else {"conv": conv}
+                data = {**target, "cmid": text, "kind": "text", "body": {"text": text}}
+                await bob.request("message", "send", data)
+
+    asyncio.run(work())
+
+
+def test_unread_conversations_are_shown_and_opening_one_marks_it_read() -> None:
+    screen = Screen()
+    with FakeServer() as server:
+        for number in range(3):  # more than a page of the inbox
+            server.conversations[f"g:{number}"] = Conversation(f"g:{number}", [ALICE, BOB])
+            bob_says(server, f"in {number}", conv=f"g:{number}")
+        bob_says(server, "one", "two \x1b[2J")
+        run(server, "/open @bob", "/quit", screen=screen)
+        assert server.conversations[DIRECT].read[ALICE] == 2
+
+    assert [line for line in screen.lines if "2 unread" in line and "bob: two \\x1b[2J" in line]
+    assert [line for line in screen.lines if "g:2" in line and "1 unread" in line]
+    assert screen.lines[-3] == "== bob =="
+    assert screen.lines[-1].endswith("bob: two \\x1b[2J")
+
+
+def test_what_is_typed_is_sent_and_what_comes_is_printed_and_read() -> None:
+    screen = Screen()
+    with FakeServer() as server:
+
+        def answer() -> bool:
+            server.tell(ALICE, {"push": "typing", "data": {}})
+            return True
+
+        def bob_answers() -> bool:
+            return bool(server.conversations[DIRECT].log) and screen.shows("✓ 1")()
+
+        async def work() -> None:
+            chat = Chat(dialer(server, ALICE), ALICE, write=screen.lines.append, timing=QUICK)
+            steps = screen.typed("hello", "//etc", bob_answers, answer, screen.shows("bob: hey"), "/history 2")
+            async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+                group.create_task(chat.run(steps, conv=DIRECT))
+                while len(server.conversations.get(DIRECT, Conversation("", [])).log) < 2:
+                    await asyncio.sleep(0.005)
+                await asyncio.to_thread(bob_says, server, "hey")
+
+        asyncio.run(work())
+        log = server.conversations[DIRECT].log
+        assert [entry["body"]["text"] for entry in log] == ["hello", "/etc", "hey"]
+        assert server.conversations[DIRECT].read[ALICE] == 3
+        assert "sync.ack" in server.ops_of(ALICE)
+
+    assert screen.lines[-2].endswith("alice: /etc")
+    assert screen.lines[-1].endswith("bob: hey")
+
+
+def test_messages_of_other_conversations_name_theirs_and_stay_unread() -> None:
+    screen = Screen()
+    with FakeServer() as server:
+        server.conversations["g:team"] = Conversation("g:team", [ALICE, BOB])
+
+        async def work() -> None:
+            chat = Chat(dialer(server, ALICE), ALICE, write=screen.lines.append, timing=QUICK)
+            async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+                group.create_task(chat.run(screen.typed(screen.shows("bob: hey")), conv=ConvId("g:team")))
+                while "sync.entries" not in server.ops_of(ALICE):
+                    await asyncio.sleep(0.005)
+                await asyncio.to_thread(bob_says, server, "hey")
+
+        asyncio.run(work())
+        assert ALICE not in server.conversations[DIRECT].read
+
+    assert [line for line in screen.lines if line.startswith("(bob) ") and line.endswith("bob: hey")]
+
+
+def test_mistakes_are_answered_and_the_chat_goes_on() -> None:
+    screen = Screen()
+    with FakeServer() as server:
+        chat = run(
+            server,
+            "nobody hears this",
+            "/history",
+            "/open g:none",
+            "/open n@n",
+            "/dance",
+            "/list",
+            "/open bob",
+            "hi",
+            "x" * 40_000,
+            screen=screen,
+        )
+        assert [entry["body"]["text"] for entry in server.conversations[DIRECT].log] == ["hi"]
+
+    assert chat.not_sent == 2
+    for part in (
+        "no conversation is open",
+        "not_found",
+        "neither a number",
+        "/history [N]",
+        "no conversations",
+        "32768",
+    ):
+        assert screen.shows(part)(), part
+
+
+def test_being_kicked_ends_the_chat() -> None:
+    screen = Screen()
+    with FakeServer() as server:
+
+        def kick() -> bool:
+            server.tell(ALICE, {"push": "kicked", "data": {"reason": "replaced"}})
+            return True
+
+        with pytest.raises(ConnectionLostError, match="replaced"):
+            run(server, kick, lambda: False, screen=screen)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "shown"),
+    [
+        ("image", {}, "eve: [image]"),
+        ("edit", {"target": 3, "body": {"text": "new"}}, "* eve changed 3 to: new"),
+        ("recall", {"target": 3}, "* eve took back 3"),
+        ("reaction", {"target": 3, "emoji": "👍", "on": True}, "* eve put 👍 on 3"),
+        ("pin", {"target": 3, "on": False}, "* eve unpinned 3"),
+        ("members", {"added": list("abcdefg"), "removed": [], "by": "eve"}, "* eve added a, b, c, d, e and 2 more"),
+        ("members", {"removed": ["x\x07"], "by": "eve"}, "* eve removed x\\x07"),
+        ("profile", {"name": "n"}, "* eve changed the group"),
+    ],
+)
+def test_every_kind_of_entry_is_one_line(kind: str, body: dict[str, object], shown: str) -> None:
+    line = described(Entry(DIRECT, 7, 1, kind, UserId("eve"), 0, body))
+    assert line is not None
+    assert line.endswith(f"  {shown}")
+
+
+@pytest.mark.parametrize("kind", ["void", "a-kind-of-the-future"])
+def test_unknown_kinds_are_not_shown(kind: str) -> None:
+    assert described(Entry(DIRECT, 7, 1, kind, UserId("eve"), 0, {})) is None
+
+
+def test_lines_are_cut_however_they_come() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"one\ntw")
+    os.write(writing, "o é\r\n\nlast".encode())
+    os.close(writing)
+
+    async def work() -> list[str]:
+        return [line async for line in lines_of(reading)]
+
+    assert asyncio.run(work()) == ["one", "two é", "", "last"]
+    os.close(reading)
+
+
+def piped(stack: str, lines: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from imclient.cli import main; main()", "chat", "--as", "alice", "--to", "bob"]
+    return subprocess.run(
+        [*command, "--stack", stack],
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def test_the_command_sends_piped_lines_and_ends(tmp_path: Path) -> None:
+    with FakeServer() as server:
+        stack = str(server.stack_file(tmp_path))
+        done = piped(stack, "one\ntwo\n")
+        assert [entry["body"]["text"] for entry in server.conversations[DIRECT].log] == ["one", "two"]
+    assert done.returncode == 0, done.stderr
+    assert "alice: two" in done.stdout
+    assert done.stderr == ""
+
+    nobody_there = piped(stack, "three\n")
+    assert nobody_there.returncode == 2
+    assert nobody_there.stderr.startswith("Error: ")
+    assert len(nobody_there.stderr.splitlines()) == 1
+
+
+def test_the_commands_check_what_they_are_given(tmp_path: Path) -> None:
+    stack = tmp_path / "stack.json"
+    stack.write_text(json.dumps({"websocket": "ws://127.0.0.1:1/x", "jwt": {"alg": "HS256", "secret": "x" * 32}}))
+    for wrong in (
+        ["chat"],
+        ["chat", "--as", "a b"],
+        ["chat", "--as", "alice", "--to", "bob", "--conv", "g:t"],
+        ["chat", "--as", "alice", "--conv", "team"],
+        ["chat", "--as", "alice", "--device", "a b"],
+        ["token", "a b"],
+        ["token", "alice", "--ttl", "0"],
+        ["replay"],
+    ):
+        assert (
+            CliRunner().invoke(main, [*wrong, *(["--stack", str(stack)] if wrong != ["replay"] else [])]).exit_code == 2
+        )
+    for command in ("token", "chat", "replay"):
+        result = CliRunner().invoke(main, [command, "--help"])
+        assert result.exit_code == 0
+        assert "Examples:" in result.output
+
+
+def test_a_token_is_printed(tmp_path: Path) -> None:
+    stack = tmp_path / "stack.json"
+    stack.write_text(json.dumps({"websocket": "ws://x", "jwt": {"alg": "HS256", "secret": SECRET}}))
+    result = CliRunner().invoke(main, ["token", "alice", "--ttl", "60", "--stack", str(stack)])
+    claims = jwt.decode(result.stdout.strip(), SECRET, algorithms=["HS256"])
+    assert claims["sub"] == "alice"
+    assert claims["exp"] - claims["iat"] == 60
+    as_json = CliRunner().invoke(main, ["token", "alice", "--json", "--stack", str(stack)])
+    assert json.loads(as_json.stdout)["user"] == "alice"

@@ -1,0 +1,270 @@
+"""A connection pairs replies, sends again what got none, and ends cleanly; a session keeps the client's rules."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from imclient.connection import Connection, PushHandler
+from imclient.errors import (
+    ConnectionLostError,
+    NoReplyError,
+    ReplyError,
+    UnreachableError,
+    UpgradeRefusedError,
+)
+from imclient.ids import ConvId, UserId
+from imclient.session import Arrival, Session, Source, Timing
+from imclient.stack import SigningKey
+from imclient.tokens import mint_token
+from tests.unit.client.fake_server import GATEWAY_FAILURE, SECRET, FakeServer, Faults
+
+ALICE, BOB = UserId("alice"), UserId("bob")
+DIRECT = ConvId("d:alice:bob")
+QUICK = Timing(reply=0.5, hole=0.02, acknowledge=0.02, backoff_first=0.01, backoff_longest=0.05)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with FakeServer() as running:
+        yield running
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    async def within() -> None:
+        async with asyncio.timeout(30):
+            await work
+
+    asyncio.run(within())
+
+
+def token(user: UserId, secret: str = SECRET) -> str:
+    return mint_token(SigningKey(secret), user, now=int(time.time()))
+
+
+async def connect(server: FakeServer, user: UserId, on_push: PushHandler | None = None) -> Connection:
+    return await Connection.open(server.url, token=token(user), device="d1", on_push=on_push)
+
+
+@asynccontextmanager
+async def session(server: FakeServer, user: UserId, **more: Any) -> AsyncIterator[Session]:
+    async def dial(on_push: PushHandler) -> Connection:
+        return await connect(server, user, on_push)
+
+    made = Session(dial, user, timing=QUICK, **more)
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+def test_replies_go_to_their_requests(server: FakeServer) -> None:
+    async def work() -> None:
+        async with await connect(server, ALICE) as connection:
+            created, unread, ping = await asyncio.gather(
+                connection.request("group", "create", {"gid": "t", "name": "T", "members": []}),
+                connection.request("sync", "unread", {}),
+                connection.request("connect", "ping", {}),
+            )
+            assert created["conv"] == "g:t"
+            assert unread == {"total_unread": 0, "conversations": {}}
+            assert ping["inbox"] == "1"
+
+    run(work())
+
+
+def test_an_error_reply_is_raised_with_its_fields(server: FakeServer) -> None:
+    async def work() -> None:
+        async with await connect(server, ALICE) as connection:
+            with pytest.raises(ReplyError) as raised:
+                await connection.request("sync", "entries", {"conv": "g:none", "after": 0, "limit": 1})
+            assert (raised.value.code, raised.value.retryable) == ("not_found", False)
+
+    run(work())
+
+
+def test_a_request_without_a_reply_is_sent_again_as_the_same_frame(server: FakeServer) -> None:
+    server.faults.lost_replies_of = {"sync.unread": 1}
+
+    async def work() -> None:
+        async with await connect(server, ALICE) as connection:
+            reply = await connection.request("sync", "unread", {}, timeout=0.1)
+            assert reply["total_unread"] == 0
+            assert connection.frames_resent >= 1
+            assert connection.messages_ignored >= 1  # what the gateway said instead
+            assert server.frames[0] == server.frames[1]
+
+    run(work())
+
+
+def test_a_request_that_never_gets_a_reply_says_so(server: FakeServer) -> None:
+    server.faults.lost_replies_of = {"sync.unread": 99}
+
+    async def work() -> None:
+        async with await connect(server, ALICE) as connection:
+            with pytest.raises(NoReplyError) as raised:
+                await connection.request("sync", "unread", {}, timeout=0.02, resends=2)
+            assert (raised.value.sent, connection.frames_resent) == (3, 2)
+
+    run(work())
+
+
+def test_noise_is_ignored_and_pushes_are_iterated_until_the_server_closes(server: FakeServer) -> None:
+    async def work() -> None:
+        connection = await connect(server, ALICE)
+        await connection.request("connect", "ping", {})
+        noise = ["nonsense", GATEWAY_FAILURE, {"id": "r99", "ok": True, "data": {}}, {"id": None, "ok": False}]
+        await asyncio.to_thread(server.tell, ALICE, *noise, {"push": "new-thing", "data": {"a": 1}})
+        await asyncio.to_thread(server.close_connection, ALICE)
+
+        assert [push.name async for push in connection.pushes()] == ["new-thing"]
+        assert connection.messages_ignored == 4
+        lost = await connection.wait_lost()
+        assert (lost.code, lost.kicked) == (1001, None)
+        with pytest.raises(ConnectionLostError):
+            await connection.request("connect", "ping", {})
+
+    run(work())
+
+
+def test_kicked_says_why_and_fails_what_waits(server: FakeServer) -> None:
+    server.faults.lost_replies_of = {"sync.unread": 1}
+
+    async def work() -> None:
+        connection = await connect(server, ALICE)
+        waiting = asyncio.create_task(connection.request("sync", "unread", {}))
+        await until(lambda: bool(server.frames))
+        await asyncio.to_thread(server.tell, ALICE, {"push": "kicked", "data": {"reason": "replaced"}})
+        with pytest.raises(ConnectionLostError) as raised:
+            await waiting
+        assert raised.value.kicked == "replaced"
+        assert (await connection.wait_lost()).kicked == "replaced"
+
+    run(work())
+
+
+def test_a_refused_upgrade_and_a_server_that_is_not_there(server: FakeServer) -> None:
+    async def work() -> None:
+        with pytest.raises(UpgradeRefusedError) as raised:
+            await Connection.open(server.url, token=token(ALICE, "another secret of the right length"), device="d1")
+        assert raised.value.status == 403
+        with pytest.raises(UnreachableError):
+            await Connection.open("ws://127.0.0.1:1/x", token="t", device="d1")
+
+    run(work())
+
+
+def test_a_message_whose_reply_was_lost_is_stored_once(server: FakeServer) -> None:
+    server.faults.lost_replies = 1
+
+    async def work() -> None:
+        async with session(server, ALICE) as alice:
+            sent = await alice.send(DIRECT, {"text": "hi"})
+            assert sent.duplicate
+            assert sent.entry.seq == 1
+            assert alice.frames_resent >= 1
+            assert [entry.body for entry in alice.transcript(DIRECT).entries()] == [{"text": "hi"}]
+        assert len(server.conversations[DIRECT].log) == 1
+
+    run(work())
+
+
+def test_a_message_the_server_is_too_busy_for_is_tried_again(server: FakeServer) -> None:
+    server.faults.busy_replies = 3
+
+    async def work() -> None:
+        async with session(server, ALICE) as alice:
+            assert (await alice.send(DIRECT, {"text": "hi"})).entry.seq == 1
+
+    run(work())
+    cmids = {frame["data"]["cmid"] for _, frame in server.frames if frame["op"] == "send"}
+    assert len(cmids) == 1
+
+
+def test_a_busy_server_is_not_asked_for_ever(server: FakeServer) -> None:
+    server.faults.busy_replies = 99
+
+    async def work() -> None:
+        async with session(server, ALICE, tries=3) as alice:
+            with pytest.raises(ReplyError, match="unavailable"):
+                await alice.send(DIRECT, {"text": "hi"})
+
+    run(work())
+    assert server.ops_of(ALICE).count("message.send") == 3
+
+
+def test_a_hole_is_fetched_a_duplicate_dropped(server: FakeServer) -> None:
+    server.faults = Faults(not_pushed=frozenset({(1, 2), (1, 3)}), pushed_twice=frozenset({4}))
+    arrivals: list[Arrival] = []
+
+    async def work() -> None:
+        async with session(server, ALICE) as alice, session(server, BOB, on_arrival=arrivals.append) as bob:
+            for number in range(1, 5):
+                await alice.send(DIRECT, {"text": str(number)})
+            await until(lambda: DIRECT in bob.transcripts and bob.transcript(DIRECT).watermark == 4)
+            assert [entry.body["text"] for entry in bob.transcript(DIRECT).entries()] == ["1", "2", "3", "4"]
+
+    run(work())
+    by_fetch = [arrival.entry.seq for arrival in arrivals if arrival.source is Source.FETCH]
+    assert by_fetch == [2, 3]
+    assert [arrival.entry.seq for arrival in arrivals if not arrival.new] == [4]
+    fetches = [frame["data"] for who, frame in server.frames if who == BOB and frame["op"] == "entries"]
+    assert fetches == [{"conv": DIRECT, "after": 1, "limit": 2}]
+
+
+def test_after_a_lost_connection_the_session_comes_back_and_catches_up(server: FakeServer) -> None:
+    states: list[str] = []
+
+    async def work() -> None:
+        async with session(server, ALICE) as alice, session(server, BOB, on_state=states.append) as bob:
+            await alice.send(DIRECT, {"text": "1"})
+            await until(lambda: DIRECT in bob.transcripts)
+            await asyncio.to_thread(server.close_connection, BOB)
+            await alice.send(DIRECT, {"text": "2"})
+            await until(lambda: bob.transcript(DIRECT).watermark == 2)
+            assert bob.reconnects == 1
+            assert (await bob.send(DIRECT, {"text": "3"})).entry.seq == 3
+
+    run(work())
+    assert len(states) == 2
+
+
+def test_a_session_that_was_kicked_stays_away(server: FakeServer) -> None:
+    async def work() -> None:
+        async with session(server, ALICE) as alice:
+            await asyncio.to_thread(server.tell, ALICE, {"push": "kicked", "data": {"reason": "replaced"}})
+            await alice.wait_ended()
+            assert isinstance(alice.failure, ConnectionLostError)
+            with pytest.raises(ConnectionLostError, match="replaced"):
+                await alice.send(DIRECT, {"text": "hi"})
+
+    run(work())
+    assert server.upgrades == 1
+
+
+def test_what_was_received_is_acknowledged_together_and_once(server: FakeServer) -> None:
+    async def work() -> None:
+        async with session(server, ALICE) as alice, session(server, BOB, acknowledges=True) as bob:
+            for number in range(20):
+                await alice.send(DIRECT, {"text": str(number)})
+            await until(lambda: DIRECT in bob.transcripts and bob.transcript(DIRECT).watermark == 20)
+            bob.mark_read(DIRECT, 20)
+            bob.mark_read(DIRECT, 7)
+            await until(lambda: "sync.read" in server.ops_of(BOB))
+
+    run(work())
+    acks = [frame["data"]["acks"] for who, frame in server.frames if who == BOB and frame["op"] == "ack"]
+    assert acks[-1] == [{"conv": DIRECT, "seq": 20}]
+    assert [ack[0]["seq"] for ack in acks] == sorted({ack[0]["seq"] for ack in acks})
+    assert server.conversations[DIRECT].read[BOB] == 20
