@@ -14,6 +14,9 @@ from im.wire.error_table import describe
 MAX_FRAME_BYTES: Final = 32 * 1024
 """API Gateway closes a connection on a larger frame, so nothing larger is sent either."""
 
+MAX_MESSAGE_BYTES: Final = 4 * MAX_FRAME_BYTES
+"""API Gateway takes 128 KiB in frames of 32 KiB. What is between the two is read for its id, and refused."""
+
 MAX_DEPTH: Final = 32
 
 
@@ -47,8 +50,19 @@ def decode(raw: str) -> Request:
         size = len(raw.encode())
     except UnicodeEncodeError as e:
         raise BadFrame(BadRequest("frame", "is not UTF-8"), None) from e
-    if size > 4 * MAX_FRAME_BYTES:
+    if size > MAX_MESSAGE_BYTES:
         raise BadFrame(TooLarge("frame bytes", size, MAX_FRAME_BYTES), None)
+    frame = _object_in(raw)
+    request_id = frame.get("id")
+    if not isinstance(request_id, str) or not 1 <= len(request_id) <= 64 or not _encodable(request_id):
+        raise BadFrame(BadRequest("id", "must be a string of 1 to 64 characters"), None)
+    try:
+        return _request(frame, request_id, size, escapes="\\u" in raw)
+    except ImError as e:
+        raise BadFrame(e, request_id) from e
+
+
+def _object_in(raw: str) -> dict[str, Any]:
     try:
         frame = json.loads(
             raw, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_refuse_duplicates
@@ -59,22 +73,23 @@ def decode(raw: str) -> Request:
         raise BadFrame(BadRequest("frame", "not JSON, or too deep"), None) from e
     if not isinstance(frame, dict):
         raise BadFrame(BadRequest("frame", "must be an object"), None)
-    request_id = frame.get("id")
-    if not isinstance(request_id, str) or not 1 <= len(request_id) <= 64 or not _encodable(request_id):
-        raise BadFrame(BadRequest("id", "must be a string of 1 to 64 characters"), None)
+    return frame
+
+
+def _request(frame: Mapping[str, Any], request_id: str, size: int, *, escapes: bool) -> Request:
     if size > MAX_FRAME_BYTES:
-        raise BadFrame(TooLarge("frame bytes", size, MAX_FRAME_BYTES), request_id)
+        raise TooLarge("frame bytes", size, MAX_FRAME_BYTES)
     for name in ("route", "op"):
         if not isinstance(frame.get(name), str):
-            raise BadFrame(BadRequest(name, "must be a string"), request_id)
+            raise BadRequest(name, "must be a string")
     data = frame.get("data", {})
     if not isinstance(data, dict):
-        raise BadFrame(BadRequest("data", "must be an object"), request_id)
+        raise BadRequest("data", "must be an object")
     if _depth_over(frame, MAX_DEPTH):
-        raise BadFrame(BadRequest("frame", f"nested deeper than {MAX_DEPTH}"), request_id)
+        raise BadRequest("frame", f"nested deeper than {MAX_DEPTH}")
     # An escape such as "\ud800" is legal JSON and no text: neither DynamoDB nor any client could hold it.
-    if "\\u" in raw and not _encodable(dumps(frame)):
-        raise BadFrame(BadRequest("frame", "has a surrogate without its pair"), request_id)
+    if escapes and not _encodable(dumps(frame)):
+        raise BadRequest("frame", "has a surrogate without its pair")
     return Request(frame["route"], frame["op"], request_id, data)
 
 
