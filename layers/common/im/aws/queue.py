@@ -7,8 +7,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from im.domain.conversation import parse_conversation
 from im.domain.entries import Entry
-from im.domain.ids import Cmid, ConnectionId, ConvId, Seq, UserId
+from im.domain.errors import BadRequest
+from im.domain.ids import Cmid, ConnectionId, Seq, UserId
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -54,12 +56,16 @@ class FanoutQueue:
 
 
 def encode(queued: Queued) -> str:
-    """The body of a queue message."""
-    return json.dumps(
+    """The body of a queue message.
+
+    SQS turns U+FFFE and U+FFFF, which JSON allows, into U+FFFD: they travel as escapes.
+    """
+    body = json.dumps(
         {"v": VERSION, "entry": asdict(queued.entry), "origin": queued.origin},
         ensure_ascii=False,
         separators=(",", ":"),
     )
+    return body.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
 
 
 def decode(body: str) -> Queued:
@@ -70,22 +76,22 @@ def decode(body: str) -> Queued:
             raise UnreadableMessage(f"version {message['v']}")
         fields = message["entry"]
         entry = Entry(
-            conv=ConvId(fields["conv"]),
+            conv=parse_conversation(str(fields["conv"]), "conv").conv,
             seq=Seq(int(fields["seq"])),
             n=int(fields["n"]),
             epoch=Seq(int(fields["epoch"])),
             kind=str(fields["kind"]),
-            sender=UserId(fields["sender"]),
+            sender=UserId(str(fields["sender"])),
             ts=int(fields["ts"]),
             body=str(fields["body"]),
-            cmid=Cmid(fields["cmid"]) if fields["cmid"] is not None else None,
-            mentions=tuple(fields["mentions"]),
+            cmid=Cmid(str(fields["cmid"])) if fields["cmid"] is not None else None,
+            mentions=tuple(str(user) for user in fields["mentions"]),
             reply_to=Seq(int(fields["reply_to"])) if fields["reply_to"] is not None else None,
         )
         origin = message["origin"]
-    except (KeyError, TypeError, ValueError) as e:
+    except (BadRequest, LookupError, TypeError, ValueError, OverflowError, RecursionError) as e:
         raise UnreadableMessage(repr(e)) from e
-    return Queued(entry, ConnectionId(origin) if origin is not None else None)
+    return Queued(entry, ConnectionId(str(origin)) if origin is not None else None)
 
 
 def _short(name: str) -> str:

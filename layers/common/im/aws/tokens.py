@@ -47,12 +47,15 @@ class SharedSecret:
 
 
 class PublishedKeys:
-    """RS256 or ES256 with the keys that a JWKS URL publishes; fetched at first use and kept for five minutes."""
+    """RS256 or ES256 with the keys that a JWKS URL publishes; fetched at first use and kept for five minutes.
+
+    A withdrawn key is refused after that time. (PyJWKClient's cache of single keys has no end, so it stays off.)
+    """
 
     algorithms = ("RS256", "ES256")
 
     def __init__(self, url: str) -> None:
-        self._client = jwt.PyJWKClient(url, cache_keys=True, lifespan=300, timeout=3)
+        self._client = jwt.PyJWKClient(url, lifespan=300, timeout=3)
 
     def key_for(self, token: str) -> Any:
         """The published key that the token's `kid` names. The key knows its own algorithm."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from im.domain.conversation import Direct, Group, Member
+from im.domain.conversation import Direct, Group, GroupHead, Member
 from im.domain.errors import NotMember
 from im.domain.ids import Seq, UserId
 from im.store.conversations import ConversationStore
@@ -13,16 +13,21 @@ FROM_THE_START = Seq(1)
 def require_member(store: ConversationStore, conversation: Direct | Group, user: UserId) -> Member | None:
     """The caller's membership of a group; None in a direct conversation, whose id says it all. Raises NotMember.
 
-    Nothing is read for a direct conversation, ½ R for a group.
+    Nothing is read for a direct conversation, 1 R for a group.
     """
     if isinstance(conversation, Direct):
         if user not in conversation.peers:
             raise NotMember(conversation.conv)
         return None
-    member = store.member(conversation.conv, user)
-    if member is None:
-        raise NotMember(conversation.conv)
-    return member
+    return require_group(store, conversation, user)[1]
+
+
+def require_group(store: ConversationStore, group: Group, user: UserId) -> tuple[GroupHead, Member]:
+    """A group and the caller's membership of it. 1 R. Raises NotMember, also while the group is still being made."""
+    membership = store.membership(group.conv, user)
+    if membership is None:
+        raise NotMember(group.conv)
+    return membership
 
 
 def first_visible(member: Member | None) -> Seq:

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from im.domain.conversation import Group, GroupHead, Member, group_conversation, parse_conversation
 from im.domain.entries import EMPTY, Draft, Entry
-from im.domain.errors import BadRequest, Conflict, NotMember, TooLarge, Unavailable
+from im.domain.errors import BadRequest, Conflict, TooLarge
 from im.domain.ids import UserId
+from im.flows.access import require_group
 from im.flows.ports import Caller, Clock, Queue
 from im.store.conversations import ConversationStore
 from im.wire.entries import group_data, member_data
@@ -34,7 +35,7 @@ class Groups:
     def create(self, caller: Caller, request: GroupCreate) -> Mapping[str, Any]:
         """Make a group with its members. With a `gid` it can be repeated: the first request wins, and is finished.
 
-        2 W, 1 W a member, 1 queue request. The first write, entry 1 of the log, decides who is in it; everything else
+        2 W, 1 W a member, 4 R, 1 queue request. The first write, entry 1 of the log, decides who is in it; all else
         follows from it and can be repeated, so a request that died half-way is completed by the next with its `gid`.
         Raises Conflict when somebody else owns a group of that `gid`.
         """
@@ -53,49 +54,37 @@ class Groups:
             )
             for user in founding["added"]
         ]
-        head = self.store.head(group.conv)
-        if head is None:
+        head = GroupHead(
+            conv=group.conv,
+            name=request.name,
+            notice=request.notice,
+            owner=first.sender,
+            member_count=len(members),
+            join_mode=request.join_mode,
+            history=request.history,
+            created_at=first.ts,
+        )
+        if self.store.membership(group.conv, caller.user) is None:
+            # The head comes last: it makes the group one, with all of its members.
             self.store.put_members(group.conv, members)
-            head = self.store.put_head(
-                GroupHead(
-                    conv=group.conv,
-                    name=request.name,
-                    notice=request.notice,
-                    owner=first.sender,
-                    member_count=len(members),
-                    join_mode=request.join_mode,
-                    history=request.history,
-                    created_at=first.ts,
-                )
-            )
+            self.store.put_head(head)
         self.queue.put(first, None)
-        return group_data(head, self._member(group, caller.user))
+        return group_data(*require_group(self.store, group, caller.user))
 
     def info(self, caller: Caller, conv: str) -> Mapping[str, Any]:
         """What a group is called and allows, and what the caller is in it. 1 R."""
-        group = _group(conv)
-        me = self._member(group, caller.user)
-        head = self.store.head(group.conv)
-        if head is None:
-            raise Unavailable("this group is still being made", 500)
-        return group_data(head, me)
+        return group_data(*require_group(self.store, _group(conv), caller.user))
 
     def members(self, caller: Caller, request: GroupMembers) -> Mapping[str, Any]:
-        """A page of members by user id. ½ R, and ½ R a 30 members."""
+        """A page of members by user id. 1 R, and ½ R a 30 members."""
         group = _group(request.conv)
-        self._member(group, caller.user)
+        require_group(self.store, group, caller.user)
         after = UserId(request.cursor) if request.cursor is not None else None
         page, cursor = self.store.members_page(group.conv, after=after, limit=request.limit)
         reply: dict[str, Any] = {"members": [member_data(member) for member in page]}
         if cursor is not None:
             reply["cursor"] = cursor
         return reply
-
-    def _member(self, group: Group, user: UserId) -> Member:
-        member = self.store.member(group.conv, user)
-        if member is None:
-            raise NotMember(group.conv)
-        return member
 
     def _first_entry(self, group: Group, caller: Caller, request: GroupCreate) -> Entry:
         """Entry 1 of the log: this request's, or the one that was first. 1 W."""

@@ -33,7 +33,7 @@ class Marker:
     def read(self, caller: Caller, request: Mark) -> Mapping[str, Any]:
         """Move the caller's read mark; tell their other devices, and in a direct conversation the other side.
 
-        1 W; ½ R for the entry, ½ R more in a group, 1 R a 12 conversations for the total, ½ R a user to push to.
+        1 W; ½ R for the entry, 1 R more in a group, 1 R a 12 conversations for the total, ½ R a user to push to.
         Never moves back: an older seq changes nothing and is answered with where the mark is. The counts come from one
         consistent read of all rows, so part and total agree and hold what was just written.
         """
@@ -61,7 +61,7 @@ class Marker:
         """Move the caller's ack marks; in direct conversations, tell the other side. 1 W a mark that moves.
 
         The forms of all marks are checked before the first one is written. Nothing is read while the row says that the
-        fan-out has been there; else the entry is looked for: ½ R, and ½ R more in a group.
+        fan-out has been there; else the entry is looked for: ½ R, and 1 R more in a group.
         """
         checked = [(parse_conversation(mark.conv, f"data.acks.{i}.conv"), Seq(mark.seq)) for i, mark in enumerate(acks)]
         for conversation, _ in checked:

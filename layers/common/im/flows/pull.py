@@ -51,7 +51,7 @@ class Puller:
         return reply
 
     def entries(self, user: UserId, request: requests.Entries) -> Mapping[str, Any]:
-        """A page of a conversation, of what the caller may see. ½ R for a group, and 1 R or ½ R a 4 KiB of entries.
+        """A page of a conversation, of what the caller may see. 1 R for a group, and 1 R or ½ R a 4 KiB of entries.
 
         Ascending reads fill holes at the log's end, so they are consistent; descending ones read history and are not.
         """
@@ -70,6 +70,8 @@ class Puller:
             last_seq: int = fit[-1]["seq"]
         else:
             last_seq = self.store.tail(conversation.conv, consistent=ascending).seq
+            if fit:
+                last_seq = max(last_seq, fit[0]["seq"])  # another replica may know less than the first
         if ascending:
             more = last_seq > (fit[-1]["seq"] if fit else max(first - 1, 0))
         else:

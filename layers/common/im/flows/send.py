@@ -31,7 +31,7 @@ class Sender:
     def send(self, caller: Caller, request: Send) -> Appended:
         """Store the message, queue its fan-out, tell where it stands.
 
-        Direct: 2 W, ½ R, 1 queue request; in a group ½ R more. A repeat of a stored message is queued again: nobody
+        Direct: 2 W, ½ R, 1 queue request; in a group 1 R more. A repeat of a stored message is queued again: nobody
         knows whether the first try came that far, and the fan-out does nothing twice.
         """
         conversation = _conversation(caller.user, request)

@@ -16,7 +16,7 @@ from im.domain.conversation import GroupHead, JoinMode, Member, Role
 from im.domain.entries import EMPTY, Entry, Tail, tail_at
 from im.domain.ids import Cmid, ConvId, Seq, UserId
 from im.store import keys
-from im.store.batches import write_all
+from im.store.batches import read_all, write_all
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -132,12 +132,17 @@ class ConversationStore:
 
     # ---- groups ------------------------------------------------------------------------------------------------------
 
-    def member(self, conv: ConvId, user: UserId) -> Member | None:
-        """One member of a group. ½ R; 1½ R when an eventually consistent read does not find them."""
+    def membership(self, conv: ConvId, user: UserId) -> tuple[GroupHead, Member] | None:
+        """A group and one member of it, if both are there. 1 R; 3 R when an eventually consistent read lacks one.
+
+        Both, because a group is made members first and head last: before its head stands, nobody is in it.
+        """
         for consistent in (False, True):
-            out = self.client.get_item(TableName=self.table, Key=keys.member(conv, user), ConsistentRead=consistent)
-            if item := out.get("Item"):
-                return _member_from(item)
+            wanted = [keys.head(conv), keys.member(conv, user)]
+            found = read_all(self.client, self.table, wanted, consistent=consistent)
+            items = {item["sk"]["S"]: item for item in found}
+            if len(items) == len(wanted):
+                return _head_from(items.pop(keys.HEAD)), _member_from(items.popitem()[1])
         return None
 
     def members(self, conv: ConvId) -> Iterator[Member]:
@@ -186,14 +191,6 @@ class ConversationStore:
         except self.client.exceptions.ConditionalCheckFailedException as e:
             return _head_from(_old(e))
         return head
-
-    def head(self, conv: ConvId) -> GroupHead | None:
-        """What a group is called and allows. ½ R; 1½ R when an eventually consistent read does not find it."""
-        for consistent in (False, True):
-            out = self.client.get_item(TableName=self.table, Key=keys.head(conv), ConsistentRead=consistent)
-            if item := out.get("Item"):
-                return _head_from(item)
-        return None
 
 
 def _old(error: ClientError) -> Item:

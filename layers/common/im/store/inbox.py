@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from im.domain.entries import Entry, preview
 from im.domain.ids import ConvId, Seq, UserId
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 Item = Mapping[str, Any]
+
+LAST: Final = "last_seq"
+READ: Final = "read_seq"
+MENTION: Final = "mention_seq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,72 +47,58 @@ class InboxStore:
     table: str
 
     def deliver(self, user: UserId, conv: ConvId, delivery: Delivery, now: int) -> bool:
-        """Move the row's watermarks up to the batch. False when nothing was left to move. 1 W; rarely 2.
+        """Move the row's marks up to the batch. False when nothing was left to move. 1 W; rarely 2 or 3.
 
-        Two marks, one write: `last` always, `read` when the member sent something in the batch. When one of them is
-        already further (a reader was faster, or a batch came late), the failed condition tells which, and the other
-        is moved alone. Marks never move back, so the answer cannot change in between: two writes at the most.
+        Up to three marks in one write: `last`, `read` when the member sent something in the batch, `mention` when
+        somebody mentioned them. When one of them is already further (a reader was faster, or the batch comes late), the
+        condition fails and the row that it returns says which; the others are moved without it. Marks never move
+        back, so each failure leaves fewer of them to move.
         """
-        move_last, own = True, delivery.own
-        while move_last or own is not None:
-            found = self._move(user, conv, delivery, now, move_last=move_last, own=own)
+        marks = {LAST: delivery.newest.seq}
+        if delivery.own is not None:
+            marks[READ] = delivery.own.seq
+        if delivery.mention:
+            marks[MENTION] = delivery.mention
+        while marks:
+            found = self._move(user, conv, delivery, now, marks)
             if found is None:
                 return True
-            last_is_behind = found.last is None or found.last_seq < delivery.newest.seq
-            own_is_ahead = own is not None and found.read_seq < own.seq
-            move_last, own = move_last and last_is_behind, own if own_is_ahead else None
+            at = {LAST: found.last_seq, READ: found.read_seq, MENTION: found.mention_seq}
+            marks = {mark: seq for mark, seq in marks.items() if at[mark] < seq}
         return False
 
-    def _move(
-        self, user: UserId, conv: ConvId, delivery: Delivery, now: int, *, move_last: bool, own: Entry | None
-    ) -> Row | None:
-        """One conditional write of the chosen marks. None when it was done, else the row that forbade it."""
-        newest = delivery.newest
-        sets = ["updated = :now"]
-        conditions = []
+    def _move(self, user: UserId, conv: ConvId, delivery: Delivery, now: int, marks: Mapping[str, Seq]) -> Row | None:
+        """One conditional write of `marks`. None when it was done, else the row that forbade it."""
+        mark_is_behind = "(attribute_not_exists({0}) OR {0} < :{0})"
+        sets = ["updated = :now", *(f"{mark} = :{mark}" for mark in marks)]
         values: dict[str, Any] = {":now": {"N": str(now)}, ":one": {"N": "1"}}
-        names: dict[str, str] = {}
-        if move_last:
-            last_is_behind = "(attribute_not_exists(last_seq) OR last_seq < :seq)"
-            conditions.append(last_is_behind)
-            sets += ["last_seq = :seq", "last_n = :n", "#last = :last"]
-            names["#last"] = "last"
-            values |= {
-                ":seq": {"N": str(newest.seq)},
-                ":n": {"N": str(newest.n)},
-                ":last": {
-                    "M": {
-                        "kind": {"S": newest.kind},
-                        "from": {"S": newest.sender},
-                        "ts": {"N": str(newest.ts)},
-                        "preview": {"S": preview(newest.kind, newest.body)},
-                    }
-                },
+        values |= {f":{mark}": {"N": str(seq)} for mark, seq in marks.items()}
+        if LAST in marks:
+            newest = delivery.newest
+            sets += ["last_n = :last_n", "newest = :newest"]
+            values[":last_n"] = {"N": str(newest.n)}
+            values[":newest"] = {
+                "M": {
+                    "kind": {"S": newest.kind},
+                    "from": {"S": newest.sender},
+                    "ts": {"N": str(newest.ts)},
+                    "preview": {"S": preview(newest.kind, newest.body)},
+                }
             }
-            if delivery.mention:
-                sets.append("mention_seq = :mention")
-                values[":mention"] = {"N": str(delivery.mention)}
-        if own is not None:
-            read_is_behind = "(attribute_not_exists(read_seq) OR read_seq < :own_seq)"
-            conditions.append(read_is_behind)
-            sets += ["read_seq = :own_seq", "read_n = :own_n"]
-            values |= {":own_seq": {"N": str(own.seq)}, ":own_n": {"N": str(own.n)}}
+        if READ in marks and delivery.own is not None:
+            sets.append("read_n = :read_n")
+            values[":read_n"] = {"N": str(delivery.own.n)}
         else:
-            sets += [
-                "read_seq = if_not_exists(read_seq, :start_seq)",
-                "read_n = if_not_exists(read_n, :start_n)",
-            ]
+            sets += ["read_seq = if_not_exists(read_seq, :start_seq)", "read_n = if_not_exists(read_n, :start_n)"]
             values |= {":start_seq": {"N": str(delivery.start_seq)}, ":start_n": {"N": str(delivery.start_n)}}
-        optional: dict[str, Any] = {"ExpressionAttributeNames": names} if names else {}
         try:
             self.client.update_item(
                 TableName=self.table,
                 Key=keys.row(user, conv),
                 UpdateExpression=f"SET {', '.join(sets)} ADD ver :one",
-                ConditionExpression=" AND ".join(conditions),
+                ConditionExpression=" AND ".join(mark_is_behind.format(mark) for mark in marks),
                 ExpressionAttributeValues=values,
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **optional,
             )
         except self.client.exceptions.ConditionalCheckFailedException as e:
             return _row_from(e.response["Item"])  # type: ignore[typeddict-item]
@@ -180,7 +170,7 @@ def _row_from(item: Item) -> Row:
     def number(name: str) -> int:
         return int(item[name]["N"]) if name in item else 0
 
-    last = item["last"]["M"] if "last" in item else None
+    last = item["newest"]["M"] if "newest" in item else None
     return Row(
         conv=ConvId(cast("str", item["sk"]["S"])[len(keys.ROW_PREFIX) :]),
         last_seq=Seq(number("last_seq")),
