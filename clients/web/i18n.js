@@ -1,0 +1,378 @@
+/** Every text of the page in English and Chinese, and the forms of times and days. */
+
+const EN = {
+  appName: "Serverless IM",
+  tagline: "Messages that arrive once, in order, on every device.",
+  chooseUser: "Choose who you are",
+  signInToken: "Sign in with a token",
+  websocketUrl: "WebSocket URL",
+  token: "Token",
+  signIn: "Sign in",
+  signOut: "Sign out",
+  badUrl: "Enter a ws:// or wss:// address.",
+  badToken: "This is not a token with a user id in it.",
+  unknownUser: "There is no user “{user}” here.",
+  loading: "Loading…",
+  language: "切换到中文",
+  languageShort: "中",
+  languageName: "中文",
+  conversations: "Conversations",
+  newConversation: "New conversation",
+  noConversations: "No conversations yet",
+  noConversationsHint: "Start one with a person or a group.",
+  selectConversation: "Your messages",
+  selectConversationHint: "Pick a conversation on the left, or start a new one.",
+  back: "Back to conversations",
+  direct: "Direct message",
+  group: "Group",
+  groupOf: "Group · {count} members",
+  groupOfOne: "Group · 1 member",
+  userId: "User ID",
+  userIdHint: "Letters, digits, “_” and “-”.",
+  people: "People",
+  startChat: "Start chat",
+  groupName: "Group name",
+  members: "Members",
+  membersHint: "User IDs, separated by commas or spaces.",
+  createGroup: "Create group",
+  cancel: "Cancel",
+  close: "Close",
+  badUserId: "“{user}” is not a user ID.",
+  ownUserId: "That is you. Enter somebody else’s user ID.",
+  groupNeedsName: "Give the group a name.",
+  groupNeedsMembers: "Add at least one other member.",
+  groupInfo: "Group info",
+  notice: "Notice",
+  role_owner: "Owner",
+  role_admin: "Admin",
+  you: "You",
+  youSuffix: "{name} (you)",
+  more: "Show more",
+  writeMessage: "Write a message",
+  send: "Send",
+  composerHint: "Enter sends · Shift + Enter for a new line",
+  tooLong: "This message is too long: {size} KiB of at most {max} KiB. Shorten it, or send it in parts.",
+  messages: "Messages",
+  sending: "Sending",
+  sent: "Sent",
+  notSent: "Not sent",
+  retry: "Try again",
+  discard: "Delete",
+  newMessages: "New messages",
+  jumpToLatest: "Jump to the latest",
+  emptyThread: "Say hello to {name}",
+  emptyGroup: "Be the first to write in {name}",
+  startOfThread: "This is the beginning of your conversation with {name}.",
+  startOfGroup: "This is the beginning of {name}.",
+  today: "Today",
+  yesterday: "Yesterday",
+  unreadCount: "{count} unread",
+  edited: "edited",
+  recalledBy: "{name} recalled a message",
+  recalledByYou: "You recalled a message",
+  youPrefix: "You: {text}",
+  namePrefix: "{name}: {text}",
+  membersAdded: "{by} added {names}",
+  membersJoined: "{names} joined",
+  membersRemoved: "{by} removed {names}",
+  membersLeft: "{names} left",
+  membersChanged: "The members changed",
+  profileRenamed: "The group is now called “{name}”",
+  profileChanged: "The group’s details changed",
+  pinned: "{name} pinned a message",
+  unpinned: "{name} unpinned a message",
+  unsupported: "Something this page cannot show ({kind})",
+  kind_image: "Image",
+  kind_voice: "Voice message",
+  kind_video: "Video",
+  kind_file: "File",
+  kind_location: "Location",
+  kind_card: "Contact card",
+  kind_custom: "Custom message",
+  kind_redpacket: "Red packet",
+  online: "Connected",
+  paused: "Paused",
+  connecting: "Connecting…",
+  offline: "You are offline. Messages will be sent once you are back.",
+  reconnecting: "Connection lost. Reconnecting…",
+  cannotConnect: "Cannot connect. The server is away, or your sign-in has expired.",
+  tryNow: "Try now",
+  kickedReplaced: "You are signed in elsewhere. This page is paused.",
+  kickedLogout: "You have been signed out.",
+  kickedBanned: "This account has been suspended.",
+  kickedOther: "The server ended this session.",
+  useHere: "Use here",
+  historyFailed: "The messages could not be loaded.",
+  error_bad_request: "The server did not understand the request.",
+  error_unknown_route: "The server does not offer this.",
+  error_unauthorized: "Please sign in again.",
+  error_forbidden: "You are not allowed to do this.",
+  error_not_found: "This does not exist.",
+  error_not_member: "You are not a member of this conversation.",
+  error_blocked: "This person does not accept messages from you.",
+  error_muted: "You are muted in this conversation.",
+  error_too_large: "The message is too large.",
+  error_rate_limited: "Too many messages at once. Wait a moment.",
+  error_conflict: "Somebody else changed this at the same time.",
+  error_expired: "This has expired.",
+  error_sold_out: "All taken.",
+  error_already_claimed: "You already claimed this.",
+  error_insufficient_funds: "Your balance is too low.",
+  error_unavailable: "The server is busy. Try again in a moment.",
+  error_internal: "Something went wrong on the server.",
+  error_timeout: "The server did not answer.",
+  error_closed: "The connection was closed.",
+  error_other: "The server refused this ({code}).",
+};
+
+/** @type {typeof EN} */
+const ZH = {
+  appName: "Serverless IM",
+  tagline: "每条消息，准时、有序、不重复地送达每台设备。",
+  chooseUser: "选择您的身份",
+  signInToken: "使用令牌登录",
+  websocketUrl: "WebSocket 地址",
+  token: "令牌",
+  signIn: "登录",
+  signOut: "退出登录",
+  badUrl: "请输入以 ws:// 或 wss:// 开头的地址。",
+  badToken: "这不是包含用户 ID 的有效令牌。",
+  unknownUser: "这里没有用户“{user}”。",
+  loading: "加载中…",
+  language: "Switch to English",
+  languageShort: "EN",
+  languageName: "English",
+  conversations: "会话",
+  newConversation: "新建会话",
+  noConversations: "还没有会话",
+  noConversationsHint: "找个人或者建个群聊聊吧。",
+  selectConversation: "您的消息",
+  selectConversationHint: "在左侧选择一个会话，或新建会话。",
+  back: "返回会话列表",
+  direct: "单聊",
+  group: "群聊",
+  groupOf: "群聊 · {count} 位成员",
+  groupOfOne: "群聊 · 1 位成员",
+  userId: "用户 ID",
+  userIdHint: "可使用字母、数字、“_”和“-”。",
+  people: "联系人",
+  startChat: "开始聊天",
+  groupName: "群名称",
+  members: "成员",
+  membersHint: "填写用户 ID，用逗号或空格分隔。",
+  createGroup: "创建群聊",
+  cancel: "取消",
+  close: "关闭",
+  badUserId: "“{user}”不是有效的用户 ID。",
+  ownUserId: "这是您自己，请输入其他人的用户 ID。",
+  groupNeedsName: "请填写群名称。",
+  groupNeedsMembers: "请至少添加一位其他成员。",
+  groupInfo: "群信息",
+  notice: "群公告",
+  role_owner: "群主",
+  role_admin: "管理员",
+  you: "您",
+  youSuffix: "{name}（您）",
+  more: "显示更多",
+  writeMessage: "输入消息",
+  send: "发送",
+  composerHint: "Enter 发送 · Shift + Enter 换行",
+  tooLong: "消息过长：{size} KiB，上限为 {max} KiB。请精简或分段发送。",
+  messages: "消息",
+  sending: "发送中",
+  sent: "已发送",
+  notSent: "未发送",
+  retry: "重试",
+  discard: "删除",
+  newMessages: "新消息",
+  jumpToLatest: "跳到最新消息",
+  emptyThread: "向 {name} 打个招呼吧",
+  emptyGroup: "在 {name} 里说第一句话吧",
+  startOfThread: "这是您与 {name} 会话的开始。",
+  startOfGroup: "这是 {name} 的开始。",
+  today: "今天",
+  yesterday: "昨天",
+  unreadCount: "{count} 条未读",
+  edited: "已编辑",
+  recalledBy: "{name} 撤回了一条消息",
+  recalledByYou: "您撤回了一条消息",
+  youPrefix: "您：{text}",
+  namePrefix: "{name}：{text}",
+  membersAdded: "{by} 邀请 {names} 加入了群聊",
+  membersJoined: "{names} 加入了群聊",
+  membersRemoved: "{by} 将 {names} 移出了群聊",
+  membersLeft: "{names} 退出了群聊",
+  membersChanged: "群成员有变化",
+  profileRenamed: "群名称已改为“{name}”",
+  profileChanged: "群资料已更新",
+  pinned: "{name} 置顶了一条消息",
+  unpinned: "{name} 取消了一条置顶",
+  unsupported: "此页面无法显示的内容（{kind}）",
+  kind_image: "图片",
+  kind_voice: "语音",
+  kind_video: "视频",
+  kind_file: "文件",
+  kind_location: "位置",
+  kind_card: "名片",
+  kind_custom: "自定义消息",
+  kind_redpacket: "红包",
+  online: "已连接",
+  paused: "已暂停",
+  connecting: "连接中…",
+  offline: "您已离线，恢复网络后消息会自动发送。",
+  reconnecting: "连接已断开，正在重连…",
+  cannotConnect: "无法连接：服务器不可用，或登录已过期。",
+  tryNow: "立即重试",
+  kickedReplaced: "您已在其他地方登录，此页面已暂停。",
+  kickedLogout: "您已退出登录。",
+  kickedBanned: "此账号已被停用。",
+  kickedOther: "服务器结束了此会话。",
+  useHere: "在此使用",
+  historyFailed: "消息加载失败。",
+  error_bad_request: "服务器无法理解该请求。",
+  error_unknown_route: "服务器不支持此操作。",
+  error_unauthorized: "请重新登录。",
+  error_forbidden: "您没有权限执行此操作。",
+  error_not_found: "内容不存在。",
+  error_not_member: "您不是此会话的成员。",
+  error_blocked: "对方不接收您的消息。",
+  error_muted: "您在此会话中已被禁言。",
+  error_too_large: "消息过大。",
+  error_rate_limited: "发送过于频繁，请稍候。",
+  error_conflict: "其他人同时修改了此内容。",
+  error_expired: "已过期。",
+  error_sold_out: "已被领完。",
+  error_already_claimed: "您已经领取过了。",
+  error_insufficient_funds: "余额不足。",
+  error_unavailable: "服务器繁忙，请稍后重试。",
+  error_internal: "服务器出错了。",
+  error_timeout: "服务器没有响应。",
+  error_closed: "连接已关闭。",
+  error_other: "服务器拒绝了请求（{code}）。",
+};
+
+/** @typedef {keyof typeof EN} Key */
+/** @typedef {"en"|"zh"} Language */
+
+const TEXTS = { en: EN, zh: ZH };
+const LOCALES = { en: "en", zh: "zh-CN" };
+const STORAGE_KEY = "im.language";
+
+/** @type {Language} */
+let language = initialLanguage();
+/** @type {Record<string, Intl.DateTimeFormat>} */
+let formats = makeFormats();
+
+/** @returns {Language} */
+function initialLanguage() {
+  let stored = null;
+  try {
+    stored = localStorage.getItem(STORAGE_KEY);
+  } catch {
+    // Storage is forbidden: follow the browser.
+  }
+  if (stored === "en" || stored === "zh") return stored;
+  return navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
+}
+
+function makeFormats() {
+  // English follows the reader's own region where there is one: 24 hours or 12, day or month first.
+  const locale = language === "en" && navigator.language.startsWith("en") ? navigator.language : LOCALES[language];
+  const format = (options) => new Intl.DateTimeFormat(locale, options);
+  return {
+    time: format({ hour: "2-digit", minute: "2-digit" }),
+    full: format({ dateStyle: "full", timeStyle: "medium" }),
+    weekday: format({ weekday: "long" }),
+    day: format({ weekday: "long", month: "long", day: "numeric" }),
+    dayOfYear: format({ year: "numeric", month: "long", day: "numeric" }),
+    short: format({ month: "short", day: "numeric" }),
+    shortOfYear: format({ year: "numeric", month: "numeric", day: "numeric" }),
+  };
+}
+
+export const currentLanguage = () => language;
+
+/** @param {Language} next */
+export function setLanguage(next) {
+  language = next;
+  formats = makeFormats();
+  try {
+    localStorage.setItem(STORAGE_KEY, next);
+  } catch {
+    // Storage is forbidden: the choice lasts as long as the page.
+  }
+}
+
+/**
+ * @param {Key} key
+ * @param {Record<string, string|number>} [values] put in place of `{name}`
+ */
+export function t(key, values = {}) {
+  return TEXTS[language][key].replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
+}
+
+/** A readable text for an error code, known or not. @param {string} code */
+export function errorText(code) {
+  const key = `error_${code}`;
+  return Object.hasOwn(EN, key) ? t(/** @type {Key} */ (key)) : t("error_other", { code });
+}
+
+/** @param {string} kind @returns {string|null} */
+export function kindName(kind) {
+  const key = `kind_${kind}`;
+  return Object.hasOwn(EN, key) ? t(/** @type {Key} */ (key)) : null;
+}
+
+/** Names in a row, the way the language joins them. @param {string[]} names */
+export const joinNames = (names) => new Intl.ListFormat(LOCALES[language]).format(names);
+
+/** @param {number} ts */
+export const dayKey = (ts) => new Date(ts).toDateString();
+
+/** @param {number} ts */
+const daysAgo = (ts) => Math.round((new Date().setHours(0, 0, 0, 0) - new Date(ts).setHours(0, 0, 0, 0)) / 86_400_000);
+
+/** @param {number} ts */
+export const clock = (ts) => formats.time.format(ts);
+
+/** @param {number} ts */
+export const fullTime = (ts) => formats.full.format(ts);
+
+/** The heading of a day in a conversation. @param {number} ts */
+export function dayName(ts) {
+  const days = daysAgo(ts);
+  if (days === 0) return t("today");
+  if (days === 1) return t("yesterday");
+  const sameYear = new Date(ts).getFullYear() === new Date().getFullYear();
+  return (sameYear ? formats.day : formats.dayOfYear).format(ts);
+}
+
+/** The time of a conversation in the list. @param {number} ts */
+export function listTime(ts) {
+  const days = daysAgo(ts);
+  if (days === 0) return clock(ts);
+  if (days === 1) return t("yesterday");
+  if (days > 1 && days < 7) return formats.weekday.format(ts);
+  const sameYear = new Date(ts).getFullYear() === new Date().getFullYear();
+  return (sameYear ? formats.short : formats.shortOfYear).format(ts);
+}
+
+/**
+ * Writes the texts into markup that names them: `data-t` for the text, `data-t-label` for the accessible name and the
+ * tooltip, `data-t-placeholder`.
+ * @param {ParentNode} root
+ */
+export function localize(root) {
+  document.documentElement.lang = LOCALES[language];
+  for (const node of root.querySelectorAll("[data-t]")) {
+    node.textContent = t(/** @type {Key} */ (/** @type {HTMLElement} */ (node).dataset.t));
+  }
+  for (const node of root.querySelectorAll("[data-t-label]")) {
+    const text = t(/** @type {Key} */ (/** @type {HTMLElement} */ (node).dataset.tLabel));
+    node.setAttribute("aria-label", text);
+    node.setAttribute("title", text);
+  }
+  for (const node of root.querySelectorAll("[data-t-placeholder]")) {
+    node.setAttribute("placeholder", t(/** @type {Key} */ (/** @type {HTMLElement} */ (node).dataset.tPlaceholder)));
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * Names and limits of wire protocol version 1, and the pure rules on top of them.
+ * Nothing here does I/O or touches the document.
+ */
+
+/**
+ * @typedef {object} Entry
+ * @property {string} conv
+ * @property {number} seq
+ * @property {number} n count of countable entries up to and including this one
+ * @property {string} kind
+ * @property {string} from
+ * @property {number} ts milliseconds since the epoch
+ * @property {string} [cmid]
+ * @property {Record<string, any>} body
+ */
+
+/**
+ * @typedef {object} InboxRow
+ * @property {string} conv
+ * @property {number} last_seq
+ * @property {{kind: string, from: string, ts: number, preview: string}|null} [last]
+ * @property {number} unread
+ * @property {number} read_seq
+ * @property {number} [ack_seq]
+ * @property {boolean} [muted]
+ * @property {boolean} [pinned]
+ * @property {boolean} [hidden]
+ * @property {number} [updated]
+ */
+
+/** Longest message text, in bytes of UTF-8. Leaves room for the envelope in a frame of 32 KiB. */
+export const MAX_TEXT_BYTES = 16 * 1024;
+
+/** Every member of a group up to this size acknowledges what it received. */
+export const MAX_ACKED_GROUP = 100;
+
+export const USER_ID = /^[A-Za-z0-9_-]{1,64}$/;
+
+const COUNTABLE = new Set([
+  "text", "image", "voice", "video", "file", "location", "card", "custom", "redpacket",
+]);
+
+/** Kinds that change another entry, or take a place in the log and show nothing of their own. */
+const SILENT = new Set(["edit", "recall", "reaction", "void"]);
+
+/** @param {string} kind */
+export const isCountable = (kind) => COUNTABLE.has(kind);
+
+/** @param {string} kind */
+export const isSilent = (kind) => SILENT.has(kind);
+
+/** @param {string} conv */
+export const isGroup = (conv) => conv.startsWith("g:");
+
+/**
+ * The direct conversation of two users: their ids in ascending order.
+ * @param {string} a
+ * @param {string} b
+ */
+export const directConv = (a, b) => (a < b ? `d:${a}:${b}` : `d:${b}:${a}`);
+
+/**
+ * The other user of a direct conversation.
+ * @param {string} conv
+ * @param {string} me
+ */
+export function peerOf(conv, me) {
+  const [, a, b] = conv.split(":");
+  return a === me ? b : a;
+}
+
+/** @param {string} conv @param {string} me */
+export function isConvOf(conv, me) {
+  if (/^g:.{1,128}$/.test(conv)) return true;
+  const [kind, a, b, ...rest] = conv.split(":");
+  return kind === "d" && !rest.length && USER_ID.test(a) && USER_ID.test(b ?? "") && a < b && (a === me || b === me);
+}
+
+/** @param {string} text */
+export const utf8Length = (text) => new TextEncoder().encode(text).length;
+
+/** A refusal by the server, or by this client when no answer came (`timeout`, `closed`). */
+export class ProtocolError extends Error {
+  /** @param {{code: string, message?: string, retryable?: boolean, retry_after_ms?: number}} error */
+  constructor({ code, message = "", retryable = false, retry_after_ms: retryAfterMs }) {
+    super(message || code);
+    this.name = "ProtocolError";
+    this.code = code;
+    this.retryable = retryable;
+    this.retryAfterMs = retryAfterMs;
+  }
+}

@@ -1,0 +1,60 @@
+"""The chat page as its reader sees it: what the tests do with it and look for, whatever backend is behind."""
+
+import re
+
+from playwright.sync_api import Locator, Page, expect
+
+
+class ChatPage:
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.rows = page.locator("#list .row")
+        self.messages = page.locator("#messages .message")
+        self.composer = page.locator("#composer-text")
+        self.banner = page.locator("#banner")
+        self.title = page.locator("#thread-title")
+
+    def open(self, user: str | None = None, conv: str = "") -> "ChatPage":
+        """Loads the page, signed in at once if a user is given, and in a conversation if one is given."""
+        query = f"?user={user}" if user else ""
+        self.page.goto(f"{self.url}{query}{'#' + conv if conv else ''}")
+        return self
+
+    def expect_online(self, *, timeout_ms: float = 15_000) -> "ChatPage":
+        expect(self.page.locator("#status-dot")).to_have_class(re.compile("dot-on"), timeout=timeout_ms)
+        expect(self.page.locator("#list-loading")).to_be_hidden()
+        return self
+
+    def row(self, conv: str) -> Locator:
+        return self.page.locator(f'#list .row[data-conv="{conv}"]')
+
+    def badge(self, conv: str) -> Locator:
+        return self.row(conv).locator(".badge [aria-hidden]")
+
+    def select(self, conv: str) -> None:
+        self.row(conv).click()
+        expect(self.row(conv)).to_have_attribute("aria-current", "true")
+
+    def start_direct(self, user: str) -> None:
+        self.page.locator("#new-button").click()
+        self.page.locator("#direct-user").fill(user)
+        self.page.locator("#direct-user").press("Enter")
+        expect(self.page.locator("#new-dialog")).to_be_hidden()
+
+    def send(self, text: str) -> None:
+        self.composer.fill(text)
+        self.composer.press("Enter")
+        expect(self.composer).to_have_value("")
+
+    def message(self, text: str) -> Locator:
+        return self.messages.filter(has=self.page.locator(".text", has_text=re.compile(f"^{re.escape(text)}$")))
+
+    def expect_sent(self, text: str) -> None:
+        """The message is there once, and the server has it."""
+        expect(self.message(text)).to_have_count(1)
+        expect(self.message(text)).to_have_class(re.compile("message-sent"))
+
+    def expect_texts(self, *texts: str) -> None:
+        """The messages shown are these, in this order."""
+        expect(self.messages.locator(".text")).to_have_text(list(texts))
