@@ -1,0 +1,57 @@
+"""The page on the deployed stack: two people chat in two windows, and their unread counts move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from local import running_stack
+from local.demo import GROUP, WELCOME, prepare_demo
+from local.processes import free_port
+from local.web import serving_web
+from tests.browser.conftest import OpenPage
+
+pytestmark = [pytest.mark.browser, pytest.mark.e2e]
+
+COLD_START_MS = 30_000
+
+
+@pytest.fixture(scope="module")
+def deployed_url() -> Iterator[str]:
+    with running_stack(tell=print) as stack:
+        prepare_demo(stack)
+        with serving_web(free_port(), stack) as url:
+            yield url
+
+
+@pytest.fixture
+def page_url(deployed_url: str) -> str:
+    """Where the page is served; instead of the one with a backend in this process."""
+    return deployed_url + "/"
+
+
+def test_two_windows_chat_and_unread_counts_move(open_page: OpenPage) -> None:
+    alice, bob = open_page("alice"), open_page("bob")
+    expect(bob.row(GROUP)).to_be_visible(timeout=COLD_START_MS)
+    bob.select(GROUP)
+    expect(bob.messages.locator(".text").first).to_have_text(WELCOME, timeout=COLD_START_MS)
+
+    alice.start_direct("bob")
+    alice.send("Hello, Bob!")
+    alice.expect_sent("Hello, Bob!")
+    expect(bob.badge("d:alice:bob")).to_have_text("1", timeout=COLD_START_MS)
+    alice.send("Are you there?")
+    expect(bob.badge("d:alice:bob")).to_have_text("2", timeout=COLD_START_MS)
+
+    bob.select("d:alice:bob")
+    bob.expect_texts("Hello, Bob!", "Are you there?")
+    expect(bob.badge("d:alice:bob")).to_be_hidden()
+    bob.send("Yes.")
+    alice.expect_texts("Hello, Bob!", "Are you there?", "Yes.")
+
+    again = open_page("bob")
+    expect(again.row("d:alice:bob")).to_be_visible()
+    expect(again.badge("d:alice:bob")).to_be_hidden()
+    expect(bob.banner).to_be_visible()

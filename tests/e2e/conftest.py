@@ -1,0 +1,23 @@
+"""A stack of its own for the end-to-end tests: built, deployed and called as on AWS, with IAM enforced.
+
+E2E_TEMPLATE names another template to deploy, for a look at what these tests would notice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local import Stack, running_stack
+from local.paths import TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The deployed stack. Its users may have up to eight devices of any kind."""
+    template = Path(os.environ.get("E2E_TEMPLATE", TEMPLATE))
+    with running_stack(template=template, parameters={"SignInPolicy": "multi"}, tell=print) as running:
+        yield running
