@@ -23,11 +23,14 @@ def require_member(store: ConversationStore, conversation: Direct | Group, user:
 
 
 def require_group(store: ConversationStore, group: Group, user: UserId) -> tuple[GroupHead, Member]:
-    """A group and the caller's membership of it. 1 R. Raises NotMember, also while the group is still being made."""
-    membership = store.membership(group.conv, user)
-    if membership is None:
+    """A group and the caller's membership of it. 1 R. Raises NotMember, also while the group is still being made.
+
+    A group is made members first and head last: before its head stands, nobody is in it.
+    """
+    head, member = store.membership(group.conv, user)
+    if head is None or member is None:
         raise NotMember(group.conv)
-    return membership
+    return head, member
 
 
 def first_visible(member: Member | None) -> Seq:

@@ -64,7 +64,8 @@ class Groups:
             history=request.history,
             created_at=first.ts,
         )
-        if self.store.membership(group.conv, caller.user) is None:
+        made, _ = self.store.membership(group.conv, caller.user)
+        if made is None:
             # The head comes last: it makes the group one, with all of its members.
             self.store.put_members(group.conv, members)
             self.store.put_head(head)

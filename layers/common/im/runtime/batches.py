@@ -28,7 +28,7 @@ def deliver_batch(fan_out: FanOut, event: Event, context: Context) -> dict[str, 
             queued = decode(record["body"])
         except UnreadableMessage:
             # Fails alone and ends in the dead-letter queue: nothing behind it needs what it carries.
-            log.exception("unreadable message", message=message_id, lambda_request_id=context.aws_request_id)
+            log.exception("unreadable message", message_id=message_id, lambda_request_id=context.aws_request_id)
             failed.append(message_id)
         else:
             batches.setdefault(queued.entry.conv, []).append((message_id, queued))

@@ -132,18 +132,20 @@ class ConversationStore:
 
     # ---- groups ------------------------------------------------------------------------------------------------------
 
-    def membership(self, conv: ConvId, user: UserId) -> tuple[GroupHead, Member] | None:
-        """A group and one member of it, if both are there. 1 R; 3 R when an eventually consistent read lacks one.
-
-        Both, because a group is made members first and head last: before its head stands, nobody is in it.
-        """
+    def membership(self, conv: ConvId, user: UserId) -> tuple[GroupHead | None, Member | None]:
+        """A group's head and one of its members, as far as they are there. 1 R; 3 R when one is not there at once."""
+        items: dict[str, Item] = {}
         for consistent in (False, True):
             wanted = [keys.head(conv), keys.member(conv, user)]
             found = read_all(self.client, self.table, wanted, consistent=consistent)
             items = {item["sk"]["S"]: item for item in found}
             if len(items) == len(wanted):
-                return _head_from(items.pop(keys.HEAD)), _member_from(items.popitem()[1])
-        return None
+                break
+        head, member = items.get(keys.HEAD), items.get(keys.MEMBER_PREFIX + user)
+        return (
+            None if head is None else _head_from(head),
+            None if member is None else _member_from(member),
+        )
 
     def members(self, conv: ConvId) -> Iterator[Member]:
         """All members of a group by user id, as of now. 1 R for about 30 members."""
