@@ -24,7 +24,7 @@ ON_CI = bool(os.environ.get("CI"))
 # These need more than Python, and have stages of their own.
 SPECIAL = ("tests/e2e", "tests/browser")
 # Stages fail when a folder is missing: a renamed one must not pass for tested.
-EXPECTED = ("tests/unit", "tests/integration", "tests/template")
+EXPECTED = ("tests/unit", "tests/integration", "tests/template", "tests/docs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _lint() -> Outcome:
 
 def _types() -> Outcome:
     # The functions are all called app.py: from the root of the repository each is functions.<route>.app.
-    return _commands([str(TOOLS / "mypy"), "layers/common/im", "functions", "clients/python/src", "local"])
+    return _commands([str(TOOLS / "mypy"), "layers/common/im", "functions", "clients/python/src", "local", "bench"])
 
 
 def _validate() -> Outcome:
