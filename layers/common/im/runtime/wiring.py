@@ -69,16 +69,20 @@ def connections(settings: Settings) -> Connections:
 def connect_router(flows: Connections) -> Router:
     """The route `connect`."""
 
-    def ping(caller: Caller, _: requests.Empty) -> Mapping[str, Any]:
-        ts, inbox = flows.ping(caller)
-        return {"ts": ts, "inbox": inbox}
+    def ping(caller: Caller, request: Request) -> Mapping[str, Any] | None:
+        pong = flows.ping(caller)
+        data = {"ts": pong.ts, "inbox": pong.inbox}
+        if pong.displaced:
+            flows.end_displaced(caller, encode_reply(request.id, data))
+            return REPLIED
+        return data
 
     def logout(caller: Caller, request: Request) -> None:
         data = requests.parse(requests.Logout, request.data)
         flows.log_out(caller, encode_reply(request.id, {}), everywhere=data.devices == "all")
         return REPLIED
 
-    return Router("connect", {"ping": _operation(requests.Empty, ping), "logout": logout})
+    return Router("connect", {"ping": ping, "logout": logout})
 
 
 def message_router(settings: Settings) -> Router:

@@ -19,10 +19,6 @@ class Data(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
 
-class Empty(Data):
-    """No fields."""
-
-
 class Logout(Data):
     """connect.logout"""
 
