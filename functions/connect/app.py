@@ -19,11 +19,8 @@ def handler(event: Event, context: Context) -> Response:
     match event["requestContext"]["eventType"]:
         case "CONNECT":
             caller = caller_of(event)
-            opened = connections.open(caller)
-            outcome = "connected" if opened else "displaced while connecting"
-            log.info(outcome, user=caller.user, device=caller.device, lambda_request_id=context.aws_request_id)
-            if not opened:
-                return {"statusCode": 409}
+            connections.open(caller)
+            log.info("connected", user=caller.user, device=caller.device, lambda_request_id=context.aws_request_id)
         case "DISCONNECT":
             caller = caller_of(event)
             connections.close(caller)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from mypy_boto3_apigatewaymanagementapi import ApiGatewayManagementApiClient
 
     from im.domain.ids import ConnectionId
+
+
+log = logging.getLogger("im")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +32,7 @@ class ConnectionPusher:
         except self.client.exceptions.GoneException:
             return PushOutcome.GONE
         except (ClientError, BotoCoreError) as e:
-            if _denied(e):
-                raise
-            return PushOutcome.FAILED
+            return _failed(connection, e)
         return PushOutcome.SENT
 
     def close(self, connection: ConnectionId) -> PushOutcome:
@@ -40,17 +42,18 @@ class ConnectionPusher:
         except self.client.exceptions.GoneException:
             return PushOutcome.GONE
         except (ClientError, BotoCoreError) as e:
-            if _denied(e):
-                raise
-            return PushOutcome.FAILED
+            return _failed(connection, e)
         return PushOutcome.SENT
 
 
-def _denied(error: Exception) -> bool:
-    """Whether the function's policy forbids the call: a mistake in the deployment, which must not stay silent.
-
-    AWS names it ForbiddenException here; the emulated cloud answers AccessDenied.
-    """
-    if not isinstance(error, ClientError):
-        return False
-    return error.response["Error"]["Code"] in {"ForbiddenException", "AccessDeniedException", "AccessDenied"}
+def _failed(connection: ConnectionId, error: Exception) -> PushOutcome:
+    """Note a push that failed. A line of level ERROR, which an alarm counts, when the function's policy forbids it."""
+    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+    # AWS names it ForbiddenException here; the emulated cloud answers AccessDenied.
+    denied = code in {"ForbiddenException", "AccessDeniedException", "AccessDenied"}
+    log.log(
+        logging.ERROR if denied else logging.WARNING,
+        "connection API failed",
+        extra={"connection": connection, "error": code},
+    )
+    return PushOutcome.FAILED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from im.domain.conversation import parse_conversation
@@ -28,6 +28,8 @@ class Queued:
     entry: Entry
     origin: ConnectionId | None
     """The connection that sent it: it has the reply and gets no push."""
+    only: UserId | None = None
+    """The one member that it is for: the others have it already."""
 
 
 class UnreadableMessage(Exception):
@@ -54,6 +56,16 @@ class FanoutQueue:
             MessageDeduplicationId=_short(f"{entry.conv}:{entry.seq}"),
         )
 
+    def put_for(self, user: UserId, queued: Queued) -> None:
+        """Queue an entry again for one member alone, in a group of its own: it waits for nobody and nobody for it."""
+        entry = queued.entry
+        self.client.send_message(
+            QueueUrl=self.url,
+            MessageBody=encode(replace(queued, only=user)),
+            MessageGroupId=_short(f"{entry.conv}#{user}"),
+            MessageDeduplicationId=_short(f"{entry.conv}#{user}:{entry.seq}"),
+        )
+
 
 def encode(queued: Queued) -> str:
     """The body of a queue message.
@@ -61,7 +73,7 @@ def encode(queued: Queued) -> str:
     SQS turns U+FFFE and U+FFFF, which JSON allows, into U+FFFD: they travel as escapes.
     """
     body = json.dumps(
-        {"v": VERSION, "entry": asdict(queued.entry), "origin": queued.origin},
+        {"v": VERSION, "entry": asdict(queued.entry), "origin": queued.origin, "only": queued.only},
         ensure_ascii=False,
         separators=(",", ":"),
     )
@@ -88,10 +100,14 @@ def decode(body: str) -> Queued:
             mentions=tuple(str(user) for user in fields["mentions"]),
             reply_to=Seq(int(fields["reply_to"])) if fields["reply_to"] is not None else None,
         )
-        origin = message["origin"]
+        origin, only = message["origin"], message.get("only")
     except (BadRequest, LookupError, TypeError, ValueError, OverflowError, RecursionError) as e:
         raise UnreadableMessage(repr(e)) from e
-    return Queued(entry, ConnectionId(str(origin)) if origin is not None else None)
+    return Queued(
+        entry,
+        origin=ConnectionId(str(origin)) if origin is not None else None,
+        only=UserId(str(only)) if only is not None else None,
+    )
 
 
 def _short(name: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import jwt
 
+from im.aws.secrets import RotatingSecret
 from im.domain.ids import USER_ID, UserId
 
 MAX_TOKEN_BYTES: Final = 8 * 1024
@@ -15,35 +16,44 @@ MIN_SECRET_BYTES: Final = 32
 """RFC 7518, 3.2: a key for HS256 has at least as many bits as its hash."""
 
 
+LEEWAY_S: Final = 30
+"""How far the clock of whoever signs may be off."""
+
+
+class KeysUnavailable(Exception):
+    """The keys cannot be had, or are unfit: nothing is known of the token. Nobody can connect until it is mended."""
+
+
 class BadToken(Exception):
     """The token is not to be trusted. The reason is for the log and never reaches the client."""
 
 
 class Keys(Protocol):
-    """Where the key for a token comes from, and which algorithms that key is for."""
+    """Where the keys for a token come from, and which algorithms those keys are for."""
 
     @property
     def algorithms(self) -> tuple[str, ...]:
         """The only algorithms that a token may name."""
 
-    def key_for(self, token: str) -> Any:
-        """The key that must have signed `token`. Raises jwt.PyJWTError."""
+    def keys_for(self, token: str) -> Iterable[Any]:
+        """The keys, one of which must have signed `token`, the likeliest first.
+
+        Raises jwt.PyJWTError when there can be none, and anything else when they cannot be had now.
+        """
 
 
 class SharedSecret:
-    """HS256 with one secret."""
+    """HS256 with a secret that may be rotated: the current value and the one before it are good."""
 
     algorithms = ("HS256",)
 
-    def __init__(self, read: Callable[[], str]) -> None:
-        self._read = read
+    def __init__(self, secret: RotatingSecret) -> None:
+        self._secret = secret
 
-    def key_for(self, token: str) -> str:  # noqa: ARG002 - one key for all tokens
-        """The secret."""
-        secret = self._read()
-        if len(secret.encode()) < MIN_SECRET_BYTES:
-            raise BadToken(f"the token secret is shorter than {MIN_SECRET_BYTES} bytes")
-        return secret
+    def keys_for(self, token: str) -> Iterable[str]:  # noqa: ARG002 - the same keys for all tokens
+        """Both values, and both again as they are now when neither of the remembered ones fits."""
+        yield from map(_long_enough, self._secret.values())
+        yield from map(_long_enough, self._secret.values_now())
 
 
 class PublishedKeys:
@@ -57,9 +67,13 @@ class PublishedKeys:
     def __init__(self, url: str) -> None:
         self._client = jwt.PyJWKClient(url, lifespan=300, timeout=3)
 
-    def key_for(self, token: str) -> Any:
+    def keys_for(self, token: str) -> Iterable[Any]:
         """The published key that the token's `kid` names. The key knows its own algorithm."""
-        return self._client.get_signing_key_from_jwt(token)
+        try:
+            yield self._client.get_signing_key_from_jwt(token)
+        except jwt.PyJWKClientConnectionError as e:
+            # No fault of the token: API Gateway answers 500, and the client comes again.
+            raise KeysUnavailable(str(e)) from e
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +85,44 @@ class TokenVerifier:
     audience: str | None
 
     def verify(self, token: str) -> UserId:
-        """Whom the token names. Raises BadToken, whatever `token` is."""
+        """Whom the token names. Raises BadToken, whatever `token` is; anything else is a failure of ours."""
         if len(token) > MAX_TOKEN_BYTES:
             raise BadToken("larger than 8 KiB")
-        try:
-            claims = jwt.decode(
-                token,
-                self.keys.key_for(token),
-                algorithms=list(self.keys.algorithms),
-                issuer=self.issuer,
-                audience=self.audience,
-                options={
-                    "require": ["sub", "exp", "iat"],
-                    "verify_aud": self.audience is not None,
-                    "verify_iss": self.issuer is not None,
-                },
-            )
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as e:
-            raise BadToken(repr(e)) from e
+        claims = self._claims(token)
         subject = claims["sub"]
         if not isinstance(subject, str) or not USER_ID.fullmatch(subject):
             raise BadToken("sub is no user id")
         return UserId(subject)
+
+    def _claims(self, token: str) -> Mapping[str, Any]:
+        reason: Exception = jwt.InvalidKeyError("no key")
+        try:
+            for key in self.keys.keys_for(token):
+                try:
+                    return self._decode(token, key)
+                except jwt.InvalidSignatureError as e:
+                    reason = e
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as e:
+            raise BadToken(repr(e)) from e
+        raise BadToken(repr(reason)) from reason
+
+    def _decode(self, token: str, key: Any) -> Mapping[str, Any]:
+        return jwt.decode(
+            token,
+            key,
+            algorithms=list(self.keys.algorithms),
+            issuer=self.issuer,
+            audience=self.audience,
+            leeway=LEEWAY_S,
+            options={
+                "require": ["sub", "exp", "iat"],
+                "verify_aud": self.audience is not None,
+                "verify_iss": self.issuer is not None,
+            },
+        )
+
+
+def _long_enough(secret: str) -> str:
+    if len(secret.encode()) < MIN_SECRET_BYTES:
+        raise KeysUnavailable(f"the token secret is shorter than {MIN_SECRET_BYTES} bytes")
+    return secret

@@ -56,15 +56,16 @@ class Appender:
         writes has looked at every entry from `first` to the one before their own. Of two writers, the later one has
         therefore seen the entry of the earlier.
         """
+        if draft.cmid is None:
+            raise ValueError("an entry without a cmid cannot be found again, so it cannot be repeated")
         deadline = self.clock() + DEADLINE_MS
         tail = self.store.tail(draft.conv)
-        if draft.cmid is not None:
-            first = self.store.claim_cmid(draft.conv, draft.sender, draft.cmid, Seq(tail.seq + 1), self.clock() // 1000)
-            if first != tail.seq + 1:
-                # Claimed before: by an earlier try, or by the same frame on another connection.
-                found, tail = self._look(draft, tail, min(first, tail.seq + 1), deadline)
-                if found is not None:
-                    return Appended(found, duplicate=True)
+        first = self.store.claim_cmid(draft.conv, draft.sender, draft.cmid, Seq(tail.seq + 1), self.clock() // 1000)
+        if first != tail.seq + 1:
+            # Claimed before: by an earlier try, or by the same frame on another connection.
+            found, tail = self._look(draft, tail, min(first, tail.seq + 1), deadline)
+            if found is not None:
+                return Appended(found, duplicate=True)
         conflicts = 0
         while True:
             started = self.clock()
@@ -91,10 +92,12 @@ class Appender:
     def _look(self, draft: Draft, tail: Tail, first: int, deadline: int) -> tuple[Entry | None, Tail]:
         """Search `draft` from `first` to the end of the log. Returns it, or None and the end that was reached.
 
-        1 R a 4 KiB of entries, consistent.
+        1 R a 4 KiB of entries, consistent. It begins with one entry, which is the one nearly always.
         """
+        limit = 1
         while True:
-            page = self.store.entries(draft.conv, first, MAX_SEQ, limit=PAGE, ascending=True, consistent=True)
+            page = self.store.entries(draft.conv, first, MAX_SEQ, limit=limit, ascending=True, consistent=True)
+            limit = PAGE
             for entry in page.entries:
                 if _same(draft, entry):
                     return entry, tail
@@ -112,4 +115,4 @@ class Appender:
 
 def _same(draft: Draft, entry: Entry) -> bool:
     """Whether `entry` is what `draft` became: one sender, one `cmid`."""
-    return draft.cmid is not None and entry.cmid == draft.cmid and entry.sender == draft.sender
+    return entry.cmid == draft.cmid and entry.sender == draft.sender

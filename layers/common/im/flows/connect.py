@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from im.domain.ids import ConnectionId
@@ -20,8 +19,8 @@ class Pong:
 
     ts: int
     inbox: str
-    displaced: bool
-    """Whether a newer connection has taken the caller's place."""
+    lost: bool
+    """Whether the caller's connection has no slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +33,11 @@ class Connections:
     clock: Clock
     policy: Policy
 
-    def open(self, caller: Caller) -> bool:
-        """Register the caller's connection and end those that stand in its way. False: it has lost already.
+    def open(self, caller: Caller) -> None:
+        """Register the caller's connection and end those that stand in its way. 1 W, and 1 more a loser elsewhere.
 
-        1 W and 1 R, and 1 W a loser elsewhere. The look at the end is for two connections that open at once: the first
-        cannot be ended before its own `$connect` has returned, so it must notice by itself. What happens after the
-        look, `ping` notices.
+        A loser that is still opening cannot be ended yet (its connection does not exist for API Gateway before its own
+        `$connect` has returned). It has no slot, and its next `ping` ends it.
         """
         newcomer = self._slot(caller)
         before = self.connections.register(caller.user, newcomer)
@@ -48,7 +46,6 @@ class Connections:
                 self.connections.drop(caller.user, loser.name, loser.connection)
             if loser.alive(newcomer.since):
                 self._end(loser.connection, "replaced")
-        return _holds(self.connections.slots(caller.user), caller)
 
     def close(self, caller: Caller) -> None:
         """Forget a connection that has ended. 1 W.
@@ -58,24 +55,23 @@ class Connections:
         self.connections.drop(caller.user, self._slot(caller).name, caller.connection)
 
     def ping(self, caller: Caller) -> Pong:
-        """The time, and the version of the caller's inbox. 1 R, and ½ R a 12 conversations.
-
-        A connection without a slot gets no pushes. When nobody is in its way, it gets its slot back (1 W). Else a
-        newer one took its place while it was still opening and could not be ended: the pong says so.
-        """
-        slot = self._slot(caller)
+        """The time, and the version of the caller's inbox. 1 R, and ½ R a 12 conversations."""
         slots = self.connections.slots(caller.user)
-        displaced = False
-        if not _holds(slots, caller):
-            displaced = any(other.alive(slot.since) for other in losers(self.policy, slot, slots, slot.since))
-            if not displaced:
-                self.connections.register(caller.user, slot)
-        return Pong(slot.since, str(version_of(self.inbox.rows(caller.user))), displaced)
+        version = version_of(self.inbox.rows(caller.user))
+        return Pong(self.clock(), str(version), lost=not any(s.connection == caller.connection for s in slots))
 
-    def end_displaced(self, caller: Caller, reply: str) -> None:
-        """Answer with `reply`, then end a connection whose place another one has."""
+    def end_lost(self, caller: Caller, reply: str) -> None:
+        """Answer with `reply`, then end a connection that has no slot: it gets no pushes, so it must not look alive.
+
+        Kicked when another one is in its way; else it may come again, and gets a slot then.
+        """
+        now = self._slot(caller)
+        in_its_way = losers(self.policy, now, self.connections.slots(caller.user), now.since)
         self.pusher.push(caller.connection, reply)
-        self._end(caller.connection, "replaced")
+        if any(other.alive(now.since) for other in in_its_way):
+            self._end(caller.connection, "replaced")
+        else:
+            self.pusher.close(caller.connection)
 
     def log_out(self, caller: Caller, reply: str, *, everywhere: bool) -> None:
         """Answer with `reply`, then end the caller's connection, or all of the user's. 1 W a connection.
@@ -98,7 +94,3 @@ class Connections:
     def _end(self, connection: ConnectionId, reason: str) -> None:
         self.pusher.push(connection, encode_push("kicked", {"reason": reason}))
         self.pusher.close(connection)
-
-
-def _holds(slots: Iterable[Slot], caller: Caller) -> bool:
-    return any(slot.connection == caller.connection for slot in slots)

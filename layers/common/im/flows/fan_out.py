@@ -6,10 +6,12 @@ connection lookup a member, one push a connection.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from im.aws.queue import Queued
 from im.domain.conversation import Direct, Member, parse_conversation
@@ -18,12 +20,26 @@ from im.domain.ids import ConvId, Seq, UserId
 from im.domain.push import PushOutcome
 from im.domain.signin import Slot
 from im.flows.members import MemberLists, peers_of
-from im.flows.ports import Clock, Pusher
+from im.flows.ports import Clock, Pusher, Queue
 from im.flows.push_to import push_frames_to
 from im.flows.send import EVERYBODY
 from im.store.connections import ConnectionStore
 from im.store.inbox import Delivery, InboxStore
 from im.wire.entries import push_frames
+
+MAX_REPAIRS: Final = 10
+"""Members of one batch whose rows may fail before it is no longer a matter of these members."""
+
+log = logging.getLogger("im")
+
+
+class TooManyFailed(Exception):
+    """So many rows could not be written that the whole batch must come again."""
+
+    def __init__(self, failed: int, members: int) -> None:
+        super().__init__(f"{failed} of {members} rows could not be written")
+        self.failed = failed
+        self.members = members
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +49,12 @@ class FannedOut:
     members: int
     rows: int
     """Rows that were moved: fewer than members on a repeat."""
+    repairs: int
+    """Members whose row failed and who are served again, alone."""
     pushed: int
     gone: int
     failed: int
+    """Connections that did not get their push; they find the hole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,32 +65,38 @@ class FanOut:
     inbox: InboxStore
     connections: ConnectionStore
     pusher: Pusher
+    queue: Queue
     clock: Clock
     threads: Executor
 
-    def deliver(self, conv: ConvId, batch: Sequence[Queued]) -> FannedOut:
+    def deliver(self, conv: ConvId, batch: Sequence[Queued], deadline: int) -> FannedOut:
         """Bring `batch`, entries of `conv`, to all members. Repeating it changes nothing; clients drop repeats.
 
-        1 W a member (2 in a rare race), ½ R a member, 1 push a connection and 32 KiB. The rows come before the
+        1 W a member (2 or 3 in a rare race), ½ R a member, 1 push a connection and 32 KiB. The rows come before the
         pushes: a client that syncs on a push finds what it was told. Senders' rows come last of all: a sender's row
-        that has reached an entry says that everybody's has. Raises when a row could not be written: the queue then
-        brings the batch again.
+        that has reached an entry says that everybody's was written, or is in the queue to be.
+
+        One member's failure is theirs alone: their entries are queued again in a group of their own, and everybody
+        else gets theirs now. Raises only when many rows fail, or when those entries cannot be queued: the queue then
+        brings the batch again. Pushes end at `deadline`, in milliseconds since the epoch, and never fail the batch.
         """
         queued = sorted({q.entry.seq: q for q in batch}.values(), key=lambda q: q.entry.seq)
         entries = [q.entry for q in queued]
         senders = {entry.sender for entry in entries}
-        members = self._members(conv, entries)
+        members = [m for m in self._members(conv, entries) if queued[0].only in {None, m.user}]
         write = partial(self._write_row, conv, entries)
-        moved = sum(self.threads.map(write, [m for m in members if m.user not in senders]))
-        moved += sum(self.threads.map(write, [m for m in members if m.user in senders]))
+        others = [m for m in members if m.user not in senders]
+        written = dict(zip((m.user for m in others), self.threads.map(write, others), strict=True))
+        self._repair(queued, [m for m in others if written[m.user] is None], len(members))
+        own = [m for m in members if m.user in senders]
+        written |= dict(zip((m.user for m in own), self.threads.map(write, own), strict=True))
+        self._repair(queued, [m for m in own if written[m.user] is None], len(members))
 
-        since = {m.user: m.joined_seq for m in members}
-        slots = self.connections.slots_of(list(since))
-        targets = [(user, slot, since[user]) for user, of_user in slots.items() for slot in of_user]
-        outcomes = list(self.threads.map(partial(self._push, queued), targets))
+        outcomes = self._push_all(queued, [m for m in members if written[m.user] is not None], deadline)
         return FannedOut(
             members=len(members),
-            rows=moved,
+            rows=list(written.values()).count(True),
+            repairs=list(written.values()).count(None),
             pushed=outcomes.count(PushOutcome.SENT),
             gone=outcomes.count(PushOutcome.GONE),
             failed=outcomes.count(PushOutcome.FAILED),
@@ -83,7 +108,8 @@ class FanOut:
             return peers_of(conversation)
         return self.members.at(conv, entries[-1].epoch)
 
-    def _write_row(self, conv: ConvId, entries: Sequence[Entry], member: Member) -> bool:
+    def _write_row(self, conv: ConvId, entries: Sequence[Entry], member: Member) -> bool | None:
+        """Whether the row was moved; None when it could not be written."""
         visible = [entry for entry in entries if entry.seq >= member.joined_seq]
         if not visible:
             return False
@@ -96,13 +122,39 @@ class FanOut:
             start_seq=Seq(member.joined_seq - 1),
             start_n=member.joined_n,
         )
-        return self.inbox.deliver(member.user, conv, delivery, self.clock())
+        try:
+            return self.inbox.deliver(member.user, conv, delivery, self.clock())
+        except Exception:  # whatever it is, it must not reach the other members
+            log.exception("row failed", extra={"conv": conv, "member": member.user})
+            return None
 
-    def _push(self, queued: Sequence[Queued], target: tuple[UserId, Slot, Seq]) -> PushOutcome | None:
+    def _repair(self, queued: Sequence[Queued], failed: Sequence[Member], members: int) -> None:
+        """Queue the entries again for those whose row failed. 1 request an entry and member."""
+        if not failed:
+            return
+        if queued[0].only is not None or len(failed) > MAX_REPAIRS:
+            raise TooManyFailed(len(failed), members)
+        for member in failed:
+            for q in queued:
+                self.queue.put_for(member.user, q)
+
+    def _push_all(self, queued: Sequence[Queued], members: Sequence[Member], deadline: int) -> list[PushOutcome | None]:
+        since = {m.user: m.joined_seq for m in members}
+        try:
+            slots = self.connections.slots_of(list(since))
+        except Exception:
+            log.exception("no connections could be read: nobody is pushed to", extra={"conv": queued[0].entry.conv})
+            return [PushOutcome.FAILED] * len(members)
+        targets = [(user, slot, since[user]) for user, of_user in slots.items() for slot in of_user]
+        return list(self.threads.map(partial(self._push, queued, deadline), targets))
+
+    def _push(self, queued: Sequence[Queued], deadline: int, target: tuple[UserId, Slot, Seq]) -> PushOutcome | None:
         user, slot, first = target
         entries = [q.entry for q in queued if q.entry.seq >= first and q.origin != slot.connection]
         if not entries:
             return None
+        if self.clock() > deadline:
+            return PushOutcome.FAILED
         return push_frames_to(self.pusher, self.connections, user, slot, push_frames(entries), self.clock())
 
 

@@ -56,12 +56,12 @@ class Groups:
         ]
         head = GroupHead(
             conv=group.conv,
-            name=request.name,
-            notice=request.notice,
+            name=founding["group"]["name"],
+            notice=founding["group"]["notice"],
             owner=first.sender,
             member_count=len(members),
-            join_mode=request.join_mode,
-            history=request.history,
+            join_mode=founding["group"]["join_mode"],
+            history=founding["group"]["history"],
             created_at=first.ts,
         )
         made, _ = self.store.membership(group.conv, caller.user)
@@ -97,7 +97,14 @@ class Groups:
             conv=group.conv,
             kind="members",
             sender=caller.user,
-            body=dumps({"added": founders, "removed": [], "by": caller.user}),
+            body=dumps(
+                {
+                    "added": founders,
+                    "removed": [],
+                    "by": caller.user,
+                    "group": request.model_dump(include={"name", "notice", "join_mode", "history"}),
+                }
+            ),
         )
         entry = draft.following(EMPTY, self.clock())
         return self.store.append(entry) or entry

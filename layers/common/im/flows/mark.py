@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from im.domain.conversation import Direct, parse_conversation
-from im.domain.errors import NotFound
+from im.domain.conversation import Direct, Group, parse_conversation
+from im.domain.entries import Entry
+from im.domain.errors import ImError, NotFound
 from im.domain.ids import Seq
 from im.flows.access import first_visible, require_member
 from im.flows.ports import Caller, Clock, Pusher
@@ -39,10 +40,7 @@ class Marker:
         """
         conversation = parse_conversation(request.conv)
         conv = conversation.conv
-        visible = first_visible(require_member(self.store, conversation, caller.user))
-        entry = self.store.entry(conv, Seq(request.seq)) if request.seq >= visible else None
-        if entry is None:
-            raise NotFound(f"{conv} has no entry {request.seq} for you")
+        entry = self._require_entry(caller, conversation, Seq(request.seq))
         now = self.clock()
         moved = self.inbox.mark_read(caller.user, conv, entry.seq, entry.n, now)
         rows = list(self.inbox.rows(caller.user, consistent=True))
@@ -60,22 +58,36 @@ class Marker:
     def received(self, caller: Caller, acks: Sequence[Mark]) -> None:
         """Move the caller's ack marks; in direct conversations, tell the other side. 1 W a mark that moves.
 
-        The forms of all marks are checked before the first one is written. Nothing is read while the row says that the
+        The forms of all marks are checked before the first one is written; one that names no entry stops none of the
+        others, and is what the reply then says. Nothing is read while the row says that the
         fan-out has been there; else the entry is looked for: ½ R, and 1 R more in a group.
         """
         checked = [(parse_conversation(mark.conv, f"data.acks.{i}.conv"), Seq(mark.seq)) for i, mark in enumerate(acks)]
         for conversation, _ in checked:
             if isinstance(conversation, Direct):
                 require_member(self.store, conversation, caller.user)
+        unknown = None
         for conversation, seq in checked:
             conv = conversation.conv
             moved = self.inbox.mark_received(caller.user, conv, seq, must_be_delivered=True)
             if moved is None:
-                visible = first_visible(require_member(self.store, conversation, caller.user))
-                if seq < visible or self.store.entry(conv, seq) is None:
-                    raise NotFound(f"{conv} has no entry {seq} for you")
+                try:
+                    self._require_entry(caller, conversation, seq)
+                except ImError as e:
+                    unknown = unknown or e
+                    continue
                 moved = self.inbox.mark_received(caller.user, conv, seq, must_be_delivered=False)
             if moved and isinstance(conversation, Direct):
                 frame = encode_push("delivered", {"conv": conv, "user": caller.user, "seq": seq})
                 frames = {conversation.other(caller.user): [frame]}
                 push_to_users(self.pusher, self.connections, frames, self.clock(), skip=None)
+        if unknown is not None:
+            raise unknown
+
+    def _require_entry(self, caller: Caller, conversation: Direct | Group, seq: Seq) -> Entry:
+        """An entry that the caller may see. Raises NotMember, NotFound."""
+        visible = first_visible(require_member(self.store, conversation, caller.user))
+        entry = self.store.entry(conversation.conv, seq) if seq >= visible else None
+        if entry is None:
+            raise NotFound(f"{conversation.conv} has no entry {seq} for you")
+        return entry

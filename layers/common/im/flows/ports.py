@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from im.aws.queue import Queued
 from im.domain.entries import Entry
 from im.domain.ids import ConnectionId, DeviceId, UserId
 from im.domain.push import PushOutcome
@@ -39,3 +40,6 @@ class Queue(Protocol):
 
     def put(self, entry: Entry, origin: ConnectionId | None) -> None:
         """Queue one entry; returns once it is safe there."""
+
+    def put_for(self, user: UserId, queued: Queued) -> None:
+        """Queue one entry again for one member alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -10,6 +11,8 @@ from im.domain.push import PushOutcome
 from im.domain.signin import Slot
 from im.flows.ports import Pusher
 from im.store.connections import ConnectionStore
+
+log = logging.getLogger("im")
 
 YOUNG_MS: Final = 35_000
 """Longer than API Gateway waits for `$connect` (29 s)."""
@@ -23,16 +26,23 @@ def push_frames_to(
     A connection that API Gateway does not know loses its slot, if the slot still holds it; the conditional write of
     `drop` sees to that. Not a young one: a connection is registered during `$connect` and can be reached only after
     it, so for some moments a connection that is about to live looks gone.
+
+    Never raises: a push is a courtesy, and what is wrong with one must not harm what was stored or the other pushes.
     """
     if not slot.alive(now):
         return PushOutcome.GONE
-    for frame in frames:
-        outcome = pusher.push(slot.connection, frame)
+    outcome = PushOutcome.SENT
+    try:
+        for frame in frames:
+            outcome = pusher.push(slot.connection, frame)
+            if outcome is not PushOutcome.SENT:
+                break
         if outcome is PushOutcome.GONE and now - slot.since > YOUNG_MS:
             connections.drop(user, slot.name, slot.connection)
-        if outcome is not PushOutcome.SENT:
-            return outcome
-    return PushOutcome.SENT
+    except Exception:
+        log.exception("push failed", extra={"user": user, "connection": slot.connection})
+        return PushOutcome.FAILED
+    return outcome
 
 
 def push_to_users(
@@ -43,8 +53,13 @@ def push_to_users(
     *,
     skip: ConnectionId | None,
 ) -> None:
-    """Push each user's frames to all of their devices but the connection `skip`. ½ R a user."""
-    for user, slots in connections.slots_of(list(frames)).items():
+    """Push each user's frames to all of their devices but the connection `skip`. ½ R a user. Never raises."""
+    try:
+        found = connections.slots_of(list(frames))
+    except Exception:
+        log.exception("no connections could be read: nobody is pushed to")
+        return
+    for user, slots in found.items():
         for slot in slots:
             if slot.connection != skip:
                 push_frames_to(pusher, connections, user, slot, frames[user], now)

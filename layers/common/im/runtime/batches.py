@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Final
 
 from im.aws.queue import Queued, UnreadableMessage, decode
-from im.domain.ids import ConvId
+from im.domain.ids import ConvId, UserId
 from im.flows.fan_out import FanOut
 from im.runtime.logs import log
 from im.runtime.router import Context, Event
+
+RESERVE_MS: Final = 8_000
+"""Longer than a push may take with its retries (7 s): one that began before the deadline ends before the function."""
 
 
 def deliver_batch(fan_out: FanOut, event: Event, context: Context) -> dict[str, Any]:
@@ -20,8 +24,10 @@ def deliver_batch(fan_out: FanOut, event: Event, context: Context) -> dict[str, 
     conversation is reported as a whole: repeating what was done changes nothing.
     """
     started = time.perf_counter()
+    # The rows of all conversations come before the time is up; pushes take what is left of it.
+    deadline = fan_out.clock() + context.get_remaining_time_in_millis() - RESERVE_MS
     failed: list[str] = []
-    batches: dict[ConvId, list[tuple[str, Queued]]] = {}
+    batches: dict[tuple[ConvId, UserId | None], list[tuple[str, Queued]]] = {}
     for record in event["Records"]:
         message_id = record["messageId"]
         try:
@@ -31,13 +37,15 @@ def deliver_batch(fan_out: FanOut, event: Event, context: Context) -> dict[str, 
             log.exception("unreadable message", message_id=message_id, lambda_request_id=context.aws_request_id)
             failed.append(message_id)
         else:
-            batches.setdefault(queued.entry.conv, []).append((message_id, queued))
-    for conv, messages in batches.items():
+            batches.setdefault((queued.entry.conv, queued.only), []).append((message_id, queued))
+    for (conv, only), messages in batches.items():
+        seqs = [queued.entry.seq for _, queued in messages]
+        where: dict[str, Any] = {"conv": conv, "only": only, "first": min(seqs), "last": max(seqs)}
         try:
-            done = fan_out.deliver(conv, [queued for _, queued in messages])
-            log.debug("delivered", conv=conv, result=str(done))
+            done = fan_out.deliver(conv, [queued for _, queued in messages], deadline)
+            log.info("delivered", lambda_request_id=context.aws_request_id, **where, **asdict(done))
         except Exception:  # noqa: BLE001 - whatever it is, SQS brings the batch again and then keeps it for a human
-            log.exception("fan-out failed", conv=conv, lambda_request_id=context.aws_request_id)
+            log.exception("fan-out failed", lambda_request_id=context.aws_request_id, **where)
             failed += [message_id for message_id, _ in messages]
     log.info(
         "batch",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from im.domain.conversation import MAX_CONV_LENGTH
 from im.domain.errors import ImError, Unauthorized, UnknownRoute
 from im.domain.ids import ConnectionId, DeviceId, UserId
 from im.flows.ports import Caller
@@ -22,6 +23,9 @@ class Context(Protocol):
     """The part of Lambda's context that we use."""
 
     aws_request_id: str
+
+    def get_remaining_time_in_millis(self) -> int:
+        """How long the function may go on."""
 
 
 Operation = Callable[[Caller, Request], Mapping[str, Any] | None]
@@ -41,18 +45,20 @@ class Router:
         """The reply to one frame. Never raises: a failure of ours is logged and answered with `internal`."""
         started = time.perf_counter()
         request_id: str | None = None
-        line: dict[str, Any] = {"route": self.route, "op": None, "code": "ok"}
+        line: dict[str, Any] = {"route": self.route, "op": None, "code": "ok", **_origin_of(event)}
         try:
             request = decode(event.get("body") or "")
             request_id, line["op"] = request.id, request.op
             caller = caller_of(event)
             line["user"] = caller.user
+            line |= _place(request.data)
             operation = self.operations.get(request.op) if request.route == self.route else None
             if operation is None:
                 line["op"] = None
                 raise UnknownRoute(request.route[:64], request.op[:64])
             data = operation(caller, request)
             reply = "" if data is REPLIED else encode_reply(request_id, data)
+            line |= _place(data or {})
         except BadFrame as e:
             line["code"] = CODES[type(e.reason)][0]
             reply = encode_refusal(e.request_id, e.reason)
@@ -66,6 +72,22 @@ class Router:
         line["ms"] = round((time.perf_counter() - started) * 1000, 1)
         log.info("frame", lambda_request_id=context.aws_request_id, **line)
         return {"statusCode": 200, "body": reply}
+
+
+def _origin_of(event: Event) -> dict[str, Any]:
+    """What finds a frame in the logs: the ids that a client may quote from API Gateway's own error frames."""
+    context = event.get("requestContext") or {}
+    return {"connection": context.get("connectionId"), "gateway_request_id": context.get("requestId")}
+
+
+def _place(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Where in which log something is, as far as `data` says so. Never what was said."""
+    out: dict[str, Any] = {}
+    if isinstance(conv := data.get("conv"), str):
+        out["conv"] = conv[:MAX_CONV_LENGTH]
+    if isinstance(seq := data.get("seq"), int):
+        out["seq"] = seq
+    return out
 
 
 def caller_of(event: Event) -> Caller:

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from aws_lambda_powertools.utilities.parameters import SecretsProvider
-
 from im.aws import clients
 from im.aws.pusher import ConnectionPusher
 from im.aws.queue import FanoutQueue
+from im.aws.secrets import RotatingSecret
 from im.aws.tokens import Keys, PublishedKeys, SharedSecret, TokenVerifier
 from im.flows.append import Appender
 from im.flows.connect import Connections
@@ -31,9 +30,6 @@ from im.store.inbox import InboxStore
 from im.wire import requests
 from im.wire.frames import Request, encode_reply
 
-SECRET_LIFE_S = 300
-"""How long a function instance keeps the token secret: a rotated one is known everywhere after this."""
-
 D = TypeVar("D", bound=requests.Data)
 
 
@@ -48,9 +44,7 @@ def token_verifier(settings: Settings) -> TokenVerifier:
     if jwks_url is not None:
         keys: Keys = PublishedKeys(jwks_url)
     else:
-        provider = SecretsProvider(boto3_client=clients.secrets())
-        secret_id = settings.text("JWT_SECRET_ID")
-        keys = SharedSecret(lambda: str(provider.get(secret_id, max_age=SECRET_LIFE_S)))
+        keys = SharedSecret(RotatingSecret(clients.secrets(), settings.text("JWT_SECRET_ID"), now_ms))
     return TokenVerifier(keys, settings.optional("JWT_ISSUER"), settings.optional("JWT_AUDIENCE"))
 
 
@@ -72,8 +66,8 @@ def connect_router(flows: Connections) -> Router:
     def ping(caller: Caller, request: Request) -> Mapping[str, Any] | None:
         pong = flows.ping(caller)
         data = {"ts": pong.ts, "inbox": pong.inbox}
-        if pong.displaced:
-            flows.end_displaced(caller, encode_reply(request.id, data))
+        if pong.lost:
+            flows.end_lost(caller, encode_reply(request.id, data))
             return REPLIED
         return data
 
@@ -163,6 +157,7 @@ def fan_out(settings: Settings) -> FanOut:
         connections=ConnectionStore(dynamodb, settings.text("CONNECTION_TABLE")),
         pusher=ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT"))),
         clock=now_ms,
+        queue=FanoutQueue(clients.sqs(), settings.text("FANOUT_QUEUE_URL")),
         threads=ThreadPoolExecutor(clients.POOL, thread_name_prefix="fan-out"),
     )
 

@@ -21,8 +21,9 @@ from im.store.batches import read_all, write_all
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-CMID_LIFE_S: Final = 7 * 24 * 60 * 60
-"""How long a `cmid` is remembered."""
+CMID_LIFE_S: Final = 14 * 24 * 60 * 60
+"""How long a `cmid` is remembered, from its first try on. Twice the seven days that the protocol promises from its
+entry on: the entry may have been stored by a late retry."""
 
 Item = Mapping[str, Any]
 
@@ -66,9 +67,12 @@ class ConversationStore:
             return Page([], whole=True)
         page = self._entries(conv, first, last, limit=limit, ascending=ascending, consistent=consistent)
         step = 1 if ascending else -1
-        for i in range(1, len(page.entries)):
-            if page.entries[i].seq != page.entries[i - 1].seq + step:
+        # Ascending, the first place is known too: DynamoDB promises no snapshot, and might have passed it too early.
+        expected = first if ascending else (page.entries[0].seq if page.entries else last)
+        for i, entry in enumerate(page.entries):
+            if entry.seq != expected:
                 return Page(page.entries[:i], whole=False)
+            expected += step
         return page
 
     def append(self, entry: Entry) -> Entry | None:
