@@ -8,7 +8,7 @@ const RESEND_AFTER_MS = 5_000;
 const MAX_SENDS = 6;
 const MAX_REFUSALS = 4;
 const HANDSHAKE_MS = 10_000;
-const PING_IDLE_MS = 240_000;
+const PING_EVERY_MS = 240_000;
 const PING_DEADLINE_MS = 10_000;
 const BACKOFF_MIN_MS = 500;
 const BACKOFF_MAX_MS = 30_000;
@@ -57,7 +57,7 @@ export class Connection extends EventTarget {
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #retryTimer;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
-  #idleTimer;
+  #pingTimer;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #handshakeTimer;
   #address;
@@ -138,6 +138,7 @@ export class Connection extends EventTarget {
     } finally {
       clearTimeout(deadline);
       this.#pinging = false;
+      if (attempt === this.#attempt && this.status === "open") this.#armPing();
     }
   }
 
@@ -170,7 +171,7 @@ export class Connection extends EventTarget {
     for (const pending of [...this.#pending.values()]) {
       if (pending.timer === undefined) this.#transmit(pending);
     }
-    this.#armIdle();
+    this.#armPing();
   }
 
   #lost() {
@@ -191,7 +192,7 @@ export class Connection extends EventTarget {
     const socket = this.#socket;
     this.#socket = null;
     clearTimeout(this.#handshakeTimer);
-    clearTimeout(this.#idleTimer);
+    clearTimeout(this.#pingTimer);
     if (socket) {
       socket.onopen = socket.onclose = socket.onmessage = null;
       socket.close();
@@ -216,12 +217,12 @@ export class Connection extends EventTarget {
       this.#transmit(pending);
       this.verify();
     }, RESEND_AFTER_MS);
-    this.#armIdle();
   }
 
-  #armIdle() {
-    clearTimeout(this.#idleTimer);
-    this.#idleTimer = setTimeout(() => this.verify(), PING_IDLE_MS);
+  /** Idle or busy: the pong tells of what a lost push would have told. */
+  #armPing() {
+    clearTimeout(this.#pingTimer);
+    this.#pingTimer = setTimeout(() => this.verify(), PING_EVERY_MS);
   }
 
   /** @param {unknown} text */

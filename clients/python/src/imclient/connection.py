@@ -56,7 +56,6 @@ class Connection:
         self._kicked: str | None = None
         self.frames_resent = 0
         self.messages_ignored = 0
-        self.last_sent_at = time.perf_counter()
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
@@ -175,7 +174,6 @@ class Connection:
             await self._push_came.wait()
 
     async def _send(self, frame: str) -> None:
-        self.last_sent_at = time.perf_counter()
         try:
             await self._socket.send(frame)
         except ConnectionClosed as error:

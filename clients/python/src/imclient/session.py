@@ -40,7 +40,7 @@ class Timing:
     hole: float = 0.3
     hole_longest: float = 5.0
     acknowledge: float = 1.0
-    idle_ping: float = 240.0
+    ping_every: float = 240.0
     ping_deadline: float = 10.0
     backoff_first: float = 0.5
     backoff_longest: float = 30.0
@@ -370,13 +370,13 @@ class Session:
             self._spawn(self.catch_up())
 
     async def _keep_alive(self) -> None:
-        """Rule 4: ping when idle. A ping without an answer means that the connection is dead."""
+        """Rule 4: ping every few minutes, idle or busy: the pong tells of what a lost push would have told.
+
+        A ping without an answer means that the connection is dead.
+        """
         while True:
+            await asyncio.sleep(self._timing.ping_every)
             connection = await self._connected()
-            idle = time.perf_counter() - connection.last_sent_at
-            if idle < self._timing.idle_ping:
-                await asyncio.sleep(self._timing.idle_ping - idle)
-                continue
             try:
                 reply = await connection.request("connect", "ping", {}, timeout=self._timing.ping_deadline, resends=0)
             except NoReplyError:
