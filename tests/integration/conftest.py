@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.house import House, built_house
+from tests.integration.hypothesis_profile import load
+
+load()
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 """The whole backend in one process: the real functions on moto's tables and queue, driven frame by frame.
 
-Tables and queue are made from template.yaml, events from events/. Only two things are ours: the connection API, which
-moto does not model (it accepts pushes to connections that never were), and the time between queue and fan-out, which a
-test chooses by calling `fan_out`.
+Tables and queue are made from template.yaml, events from events/. Ours are: the connection API, which moto does not
+model (it accepts pushes to connections that never were); the time between queue and fan-out, which a test chooses by
+calling `fan_out`; the clock, `now`. Every AWS call of a function passes `House.calls`, `before` and `after`.
 
-moto is not AWS: two threads can both pass one condition there. So nothing here runs beside anything else; races are
-played against the emulated cloud in tests/e2e.
+moto is not AWS: two threads can both pass one condition there. So one thing happens at a time: the fan-out's threads
+are replaced by one, and races are played by taking turns (turns.py). tests/e2e has threads.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import importlib.util
 import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import boto3
@@ -30,11 +32,18 @@ from botocore.awsrequest import AWSResponse
 from moto import mock_aws
 
 from im.aws import clients
+from im.flows.append import Appender
+from im.runtime import wiring
 
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = ("authorizer", "connect", "message", "sync", "group", "fanout")
 REGION = "eu-central-1"
+ENDPOINT = f"https://a1b2c3d4e5.execute-api.{REGION}.amazonaws.com/v1"
+START = 1_763_717_400_000
+"""When every house is built, milliseconds since the epoch."""
+
 real_connections = clients.connections
+real_clients = {"dynamodb": clients.dynamodb, "sqs": clients.sqs, "secretsmanager": clients.secrets}
 
 
 def sample(name: str) -> dict[str, Any]:
@@ -48,7 +57,7 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_multi_constructor(
     "!",
-    lambda loader, suffix, node: (
+    lambda loader, _suffix, node: (
         loader.construct_scalar(node)
         if isinstance(node, yaml.ScalarNode)
         else loader.construct_sequence(node, deep=True)
@@ -58,6 +67,7 @@ _Loader.add_multi_constructor(
 )
 
 
+@cache
 def template() -> dict[str, Any]:
     """template.yaml as data."""
     return dict(yaml.load((ROOT / "template.yaml").read_text(), _Loader))  # noqa: S506 - a safe loader
@@ -71,6 +81,58 @@ class Context:
     function_name: str = "test"
     memory_limit_in_mb: int = 512
     invoked_function_arn: str = f"arn:aws:lambda:{REGION}:123456789012:function:test"
+    remaining: int = 25_000
+
+    def get_remaining_time_in_millis(self) -> int:
+        """How long the function may go on."""
+        return self.remaining
+
+
+class Crash(BaseException):
+    """A function's process ends: no handler of the product sees this."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One AWS call of a function."""
+
+    function: str
+    service: str
+    operation: str
+    params: dict[str, Any]
+
+    @property
+    def action(self) -> str:
+        """As IAM policies name it."""
+        return f"{self.service}:{self.operation}"
+
+    @property
+    def sort_key(self) -> str:
+        """The sort key of the item that the call writes or reads; empty without one."""
+        key = self.params.get("Item") or self.params.get("Key") or {}
+        return str(key.get("sk", {}).get("S", ""))
+
+    @property
+    def user(self) -> str:
+        """Whose row or connections the call writes or reads."""
+        key = self.params.get("Item") or self.params.get("Key") or {}
+        return str(key.get("pk", {}).get("S", ""))
+
+
+Before = Callable[[Call], None]
+After = Callable[[Call, dict[str, Any]], None]
+
+
+class _OneByOne(Executor):
+    """Runs everything at once, in the caller's thread."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as e:  # noqa: BLE001 - as a pool does: it is raised where the result is asked for
+            future.set_exception(e)
+        return future
 
 
 @dataclass
@@ -90,7 +152,8 @@ class Device:
         """Send one request `route.op`; its reply, with the id checked."""
         route, _, name = op.partition(".")
         request_id = f"r{next(self._ids)}"
-        reply = self.raw(json.dumps({"route": route, "op": name, "id": request_id, "data": data or {}}))
+        frame = {"route": route, "op": name, "id": request_id, "data": data or {}}
+        reply = self.raw(json.dumps(frame, ensure_ascii=False))
         assert reply["id"] == request_id
         return reply
 
@@ -112,13 +175,20 @@ class Device:
             route = json.loads(body)["route"]
         except (ValueError, TypeError, KeyError, RecursionError):
             route = "$default"
+        route = route if isinstance(route, str) else "$default"
         function = route if route in {"message", "sync", "group"} else "connect"
         event = sample("ping")
-        event["requestContext"] |= self._context() | {"routeKey": route if isinstance(route, str) else "$default"}
+        event["requestContext"] |= self._context() | {"routeKey": route}
         event["body"] = body
+        pushed = len(self.pushes)
         response = self.house.call(function, event)
         assert response["statusCode"] == 200
-        return dict(json.loads(response["body"]))
+        replies = [frame for frame in self.pushes[pushed:] if "id" in frame]
+        if response["body"]:
+            replies.append(json.loads(response["body"]))
+        (reply,) = replies  # exactly one, by whichever way
+        self.pushes[pushed:] = [frame for frame in self.pushes[pushed:] if "id" not in frame]
+        return dict(reply)
 
     def say(self, text: str, cmid: str, **where: Any) -> dict[str, Any]:
         """message.send of a text; the data of the reply."""
@@ -153,29 +223,74 @@ class House:
     """The backend."""
 
     def __init__(self) -> None:
-        self.dynamodb = boto3.client("dynamodb", region_name=REGION)
-        self.sqs = boto3.client("sqs", region_name=REGION)
-        self.secrets = boto3.client("secretsmanager", region_name=REGION)
+        self.dynamodb = _own_client("dynamodb")
+        self.sqs = _own_client("sqs")
+        self.secrets = _own_client("secretsmanager")
         self.devices: dict[str, Device] = {}
         self.apps: dict[str, ModuleType] = {}
         self.queue_url = ""
-        self.dead_letters: list[str] = []
+        self.now = START
+        self.calls: list[Call] = []
+        self.before: Before | None = None
+        """Told of every AWS call of a function before it has its effect; what it raises, the call raises."""
+        self.after: After | None = None
+        """Told of every AWS call after its effect, with the answer, which it may change."""
         self._numbers = itertools.count(1)
+        self._loading = ""
 
     def call(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
         """Invoke a function; its result goes through JSON as on Lambda."""
         event = json.loads(json.dumps(event))
         return dict(json.loads(json.dumps(self.apps[function].handler(event, Context()))))
 
+    def pause(self, seconds: float) -> None:
+        """A function waits: the clock goes on, the test does not."""
+        self.now += round(seconds * 1000)
+
     def connect(self, user: str, device: str = "d1", platform: str = "web") -> Device:
-        """Open a connection whose token has been accepted."""
+        """Open a connection whose token has been accepted; closed when `$connect` refuses it."""
+        opened = self.knock(user, device, platform)
+        assert not opened.closed
+        return opened
+
+    def knock(self, user: str, device: str = "d1", platform: str = "web") -> Device:
+        """As `connect`, for a connection that may be refused: it is closed then.
+
+        It can be reached once its `$connect` has returned and not before, as on AWS.
+        """
         connection = f"conn-{next(self._numbers)}="
         opened = Device(self, user, device, platform, connection)
         event = sample("connect")
         event["requestContext"] |= opened._context()
-        assert self.call("connect", event) == {"statusCode": 200}
-        self.devices[connection] = opened
+        answer = self.call("connect", event)
+        if answer == {"statusCode": 200}:
+            self.devices[connection] = opened
+        else:
+            assert answer["statusCode"] >= 400
+            opened.closed = True
         return opened
+
+    def load(self, name: str) -> Any:
+        """A function as at a cold start: its module, with what it made in the old one forgotten."""
+        self._loading = name
+        app: Any = load_function(name)
+        if name == "fanout":
+            app.fan_out = replace(app.fan_out, threads=_OneByOne())
+        self.apps[name] = app
+        return app
+
+    @contextmanager
+    def watched(self, *, before: Before | None = None, after: After | None = None) -> Iterator[list[Call]]:
+        """Tell `before` and `after` of the AWS calls made inside; yields the list that they are noted in."""
+        outer = self.before, self.after
+        start = len(self.calls)
+        self.before, self.after = before, after
+        seen: list[Call] = []
+        try:
+            yield seen
+        finally:
+            self.before, self.after = outer
+            seen += self.calls[start:]
 
     def fan_out(self, batch: int = 10) -> None:
         """Let the fan-out empty the queue; what it reports as failed comes again at once."""
@@ -212,17 +327,49 @@ class House:
                 self.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=record["receiptHandle"])
         return sorted(failed)
 
+    def log(self, conv: str) -> list[dict[str, Any]]:
+        """The whole log of a conversation as it is stored, checked: seq 1, 2, 3 …, `n` counts, one entry a `cmid`."""
+        out = self.dynamodb.query(
+            TableName="ConversationTable",
+            KeyConditionExpression="pk = :conv AND begins_with(sk, :entries)",
+            ExpressionAttributeValues={":conv": {"S": conv}, ":entries": {"S": "MSG#"}},
+        )
+        entries = [{name: next(iter(value.values())) for name, value in item.items()} for item in out["Items"]]
+        n = 0
+        for i, entry in enumerate(entries):
+            n += entry["kind"] in {"text", "custom"}
+            assert int(entry["seq"]) == i + 1, f"{conv}: a hole or a repeat at {i + 1}"
+            assert int(entry["n"]) == n, f"{conv}: n of {i + 1}"
+        cmids = [(entry["from"], entry["cmid"]) for entry in entries if "cmid" in entry]
+        assert len(set(cmids)) == len(cmids), f"{conv}: one cmid, two entries"
+        return entries
+
+    def texts(self, conv: str) -> list[str]:
+        """The texts of a conversation in order."""
+        return [json.loads(entry["body"])["text"] for entry in self.log(conv) if entry["kind"] == "text"]
+
     def items(self, table: str) -> list[dict[str, Any]]:
         """Everything in a table."""
-        return [item for page in self.dynamodb.get_paginator("scan").paginate(TableName=table) for item in page["Items"]]
+        return [
+            item for page in self.dynamodb.get_paginator("scan").paginate(TableName=table) for item in page["Items"]
+        ]
 
-    def connection_client(self, endpoint: str) -> Any:
-        """The product's own client, with us in place of the network."""
-        client = real_connections(endpoint)
-        client.meta.events.register_first("before-send.apigatewaymanagementapi", self.answer_push)
-        return client
+    def client(self, service: str) -> Any:
+        """The product's own client of `service`, watched by the house that is in use."""
+        return _client(service, self._loading)
 
-    def answer_push(self, request: Any, **_: Any) -> AWSResponse:
+    def begin(self, call: Call) -> None:
+        """A function is about to call AWS."""
+        self.calls.append(call)
+        if self.before is not None:
+            self.before(call)
+
+    def end(self, call: Call, answer: dict[str, Any]) -> None:
+        """AWS has answered."""
+        if self.after is not None:
+            self.after(call, answer)
+
+    def answer_push(self, request: Any) -> AWSResponse:
         """The connection API: 200 to an open connection, 410 to any other, as AWS answers."""
         connection = unquote(request.url.rsplit("/", 1)[1])
         device = self.devices.get(connection)
@@ -240,9 +387,40 @@ class House:
 
 
 def _response(url: str, status: int, headers: dict[str, str], body: bytes) -> AWSResponse:
-    response = AWSResponse(url, status, headers, None)
+    response: Any = AWSResponse(url, status, cast("Any", headers), None)
     response._content = body
-    return response
+    return cast("AWSResponse", response)
+
+
+in_use: list[House] = []
+"""The house whose functions run now, last. Clients are slow to make: they are made once and serve all houses."""
+
+
+@cache
+def _client(service: str, function: str) -> Any:
+    """The client that `function` uses for `service`, its calls told to the house in use."""
+
+    def begin(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+        context["call"] = call = Call(function, service, model.name, params)
+        in_use[-1].begin(call)
+
+    def end(parsed: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+        in_use[-1].end(context["call"], parsed)
+
+    made: Any = real_clients[service]() if service in real_clients else real_connections(ENDPOINT)
+    name = made.meta.service_model.service_id.hyphenize()
+    made.meta.events.register(f"provide-client-params.{name}", begin)
+    made.meta.events.register(f"after-call.{name}", end)
+    if service == "execute-api":
+        # Us in place of the network.
+        made.meta.events.register_first(f"before-send.{name}", lambda request, **_: in_use[-1].answer_push(request))
+    return made
+
+
+@cache
+def _own_client(service: str) -> Any:
+    """A client of the tests themselves."""
+    return boto3.client(cast("Any", service), region_name=REGION)
 
 
 @contextmanager
@@ -257,7 +435,7 @@ def built_house(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator
             "CONVERSATION_TABLE": "ConversationTable",
             "INBOX_TABLE": "InboxTable",
             "CONNECTION_TABLE": "ConnectionTable",
-            "CONNECTIONS_ENDPOINT": f"https://a1b2c3d4e5.execute-api.{REGION}.amazonaws.com/v1",
+            "CONNECTIONS_ENDPOINT": ENDPOINT,
             "SIGN_IN_POLICY": "per_platform",
             "MAX_GROUP_MEMBERS": "500",
             "JWT_SECRET_ID": "JwtSecret",
@@ -274,11 +452,19 @@ def built_house(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator
         monkeypatch.setenv("FANOUT_QUEUE_URL", house.queue_url)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(clients, "connections", house.connection_client)
-        for name in FUNCTIONS:
-            house.apps[name] = load_function(name)
-        yield house
-        house.apps["fanout"].fan_out.threads.shutdown()
+        monkeypatch.setattr(clients, "connections", lambda _: house.client("execute-api"))
+        monkeypatch.setattr(clients, "dynamodb", lambda: house.client("dynamodb"))
+        monkeypatch.setattr(clients, "sqs", lambda: house.client("sqs"))
+        monkeypatch.setattr(clients, "secrets", lambda: house.client("secretsmanager"))
+        monkeypatch.setattr(wiring, "now_ms", lambda: house.now)
+        monkeypatch.setattr(wiring, "Appender", partial(Appender, pause=house.pause))
+        in_use.append(house)
+        try:
+            for name in FUNCTIONS:
+                house.load(name)
+            yield house
+        finally:
+            in_use.remove(house)
 
 
 def load_function(name: str) -> ModuleType:

@@ -24,7 +24,7 @@ def deliver_batch(fan_out: FanOut, event: Event, context: Context) -> dict[str, 
     conversation is reported as a whole: repeating what was done changes nothing.
     """
     started = time.perf_counter()
-    # The rows of all conversations come before the time is up; pushes take what is left of it.
+    # Pushes end here; the rows of conversations behind them still have the reserve.
     deadline = fan_out.clock() + context.get_remaining_time_in_millis() - RESERVE_MS
     failed: list[str] = []
     batches: dict[tuple[ConvId, UserId | None], list[tuple[str, Queued]]] = {}

@@ -1,0 +1,249 @@
+"""Each function may do what it does, and nothing else; it is told what it reads, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from im.runtime import settings
+from tests.integration.house import FUNCTIONS, Call, House, built_house, load_function, sample, template
+
+RESOURCES: dict[str, dict[str, Any]] = template()["Resources"]
+GLOBALS: dict[str, Any] = template()["Globals"]["Function"]
+
+NEEDS: dict[str, set[tuple[str, str]]] = {
+    "authorizer": {("secretsmanager:GetSecretValue", "JwtSecret")},
+    "connect": {
+        ("dynamodb:GetItem", "ConnectionTable"),
+        ("dynamodb:UpdateItem", "ConnectionTable"),
+        ("dynamodb:Query", "InboxTable"),
+        ("execute-api:ManageConnections", "POST"),
+        ("execute-api:ManageConnections", "DELETE"),
+    },
+    "message": {
+        ("dynamodb:BatchGetItem", "ConversationTable"),
+        ("dynamodb:PutItem", "ConversationTable"),
+        ("dynamodb:Query", "ConversationTable"),
+        ("sqs:SendMessage", "FanoutQueue"),
+    },
+    "sync": {
+        ("dynamodb:BatchGetItem", "ConversationTable"),
+        ("dynamodb:GetItem", "ConversationTable"),
+        ("dynamodb:Query", "ConversationTable"),
+        ("dynamodb:Query", "InboxTable"),
+        ("dynamodb:UpdateItem", "InboxTable"),
+        ("dynamodb:BatchGetItem", "ConnectionTable"),
+        ("dynamodb:UpdateItem", "ConnectionTable"),
+        ("execute-api:ManageConnections", "POST"),
+    },
+    "group": {
+        ("dynamodb:BatchGetItem", "ConversationTable"),
+        ("dynamodb:BatchWriteItem", "ConversationTable"),
+        ("dynamodb:PutItem", "ConversationTable"),
+        ("dynamodb:Query", "ConversationTable"),
+        ("sqs:SendMessage", "FanoutQueue"),
+    },
+    "fanout": {
+        ("dynamodb:Query", "ConversationTable"),
+        ("dynamodb:UpdateItem", "InboxTable"),
+        ("dynamodb:BatchGetItem", "ConnectionTable"),
+        ("dynamodb:UpdateItem", "ConnectionTable"),
+        ("execute-api:ManageConnections", "POST"),
+        ("sqs:SendMessage", "FanoutQueue"),
+    },
+}
+"""What the code of each function calls."""
+
+BY_LAMBDA = {
+    "fanout": {
+        ("sqs:ReceiveMessage", "FanoutQueue"),
+        ("sqs:DeleteMessage", "FanoutQueue"),
+        ("sqs:GetQueueAttributes", "FanoutQueue"),
+        ("sqs:ChangeMessageVisibility", "FanoutQueue"),
+    }
+}
+"""What Lambda itself does in the name of a function that takes from a queue."""
+
+READS: dict[str, set[str]] = {
+    "authorizer": {"JWT_SECRET_ID", "JWT_ISSUER", "JWT_AUDIENCE", "JWKS_URL"},
+    "connect": {"CONNECTION_TABLE", "INBOX_TABLE", "CONNECTIONS_ENDPOINT", "SIGN_IN_POLICY"},
+    "message": {"CONVERSATION_TABLE", "FANOUT_QUEUE_URL"},
+    "sync": {"CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT"},
+    "group": {"CONVERSATION_TABLE", "FANOUT_QUEUE_URL", "MAX_GROUP_MEMBERS"},
+    "fanout": {"CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT", "FANOUT_QUEUE_URL"},
+}
+"""The environment variables that each function reads."""
+
+
+def resource_of(function: str) -> dict[str, Any]:
+    """The properties of a function in the template."""
+    return next(
+        dict(r["Properties"])
+        for r in RESOURCES.values()
+        if r["Type"] == "AWS::Serverless::Function" and r["Properties"]["CodeUri"] == f"functions/{function}"
+    )
+
+
+def statements(function: str) -> list[dict[str, Any]]:
+    """The statements of a function's policies."""
+    return [statement for policy in resource_of(function)["Policies"] for statement in policy["Statement"]]
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def what(arn: str) -> str:
+    """What an ARN of a policy names: a resource of the template, or a verb of the connection API."""
+    if connection := re.fullmatch(r"arn:[^/]+:\$\{Api\}/\$\{Stage\}/([A-Z]+)/@connections/\*", arn):
+        return connection.group(1)
+    return arn.removesuffix(".Arn").removesuffix(".Id")  # the Id of a secret is its ARN
+
+
+def granted(function: str) -> set[tuple[str, str]]:
+    """What the template lets a function do."""
+    return {
+        (action, what(arn))
+        for statement in statements(function)
+        for action in as_list(statement["Action"])
+        for arn in as_list(statement["Resource"])
+    }
+
+
+def test_the_tables_know_every_function() -> None:
+    assert set(NEEDS) == set(READS) == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_may_do_what_its_code_does_and_nothing_else(function: str) -> None:
+    assert granted(function) == NEEDS[function] | BY_LAMBDA.get(function, set())
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_statement_allows_everything(function: str) -> None:
+    for statement in statements(function):
+        assert statement["Effect"] == "Allow"
+        assert set(statement) == {"Sid", "Effect", "Action", "Resource"}
+        for action in as_list(statement["Action"]):
+            assert re.fullmatch(r"[a-z-]+:[A-Za-z]+", action), action
+        for arn in as_list(statement["Resource"]):
+            assert "*" not in arn.removesuffix("/@connections/*"), arn
+            assert what(arn) in {*RESOURCES, "POST", "DELETE"}, arn
+
+
+def test_no_function_has_a_role_or_a_managed_policy() -> None:
+    for function in FUNCTIONS:
+        assert "Role" not in resource_of(function)
+        assert "Events" not in resource_of(function), "SAM would add a policy of its own"
+        assert all(
+            isinstance(policy, dict) and set(policy) == {"Statement"} for policy in resource_of(function)["Policies"]
+        )
+
+
+def used(call: Call) -> set[tuple[str, str]]:
+    """What a policy must grant for an AWS call."""
+    params = call.params
+    match call.service:
+        case "dynamodb":
+            tables = [params["TableName"]] if "TableName" in params else list(params["RequestItems"])
+            return {(call.action, table) for table in tables}
+        case "sqs":
+            return {(call.action, "FanoutQueue")}
+        case "secretsmanager":
+            return {(call.action, "JwtSecret")}
+        case _:
+            verb = {"PostToConnection": "POST", "DeleteConnection": "DELETE"}[call.operation]
+            return {("execute-api:ManageConnections", verb)}
+
+
+def test_the_code_calls_what_the_tables_say_and_nothing_else(house: House) -> None:
+    """A day in the life of all functions, with everything that makes them call AWS."""
+    authorize = sample("authorizer")
+    authorize["queryStringParameters"]["token"] = "x.y.z"
+    house.call("authorizer", authorize)
+    alice, bob = house.connect("alice"), house.connect("bob")
+    alice.ok("group.create", {"gid": "g", "name": "G", "members": ["bob"]})
+    alice.ok("group.info", {"conv": "g:g"})
+    alice.ok("group.members", {"conv": "g:g"})
+    alice.say("x", "c1", conv="g:g")
+    alice.say("x", "c1", conv="g:g")
+    alice.say("x", "c2", to="bob")
+    bob.ok("sync.ack", {"acks": [{"conv": "d:alice:bob", "seq": 1}]})
+    house.fan_out()
+    bob.ok("sync.entries", {"conv": "g:g", "after": 0})
+    bob.ok("sync.read", {"conv": "g:g", "seq": 2})
+    bob.ok("sync.unread")
+    bob.ok("sync.inbox")
+    bob.ok("connect.ping")
+    house.connect("bob", "other", "other")
+    for conv in ("g:g", "d:alice:bob"):
+        house.devices.pop(next(d.connection for d in house.devices.values() if d.user == "bob" and not d.closed), None)
+        house.now += 60_000
+        alice.say("x", f"c-{conv}", conv=conv)
+        house.fan_out()
+        house.connect("bob", conv.replace(":", "."))
+    dead = house.connect("alice", "phone", "ios")
+    house.devices.pop(dead.connection)
+    house.now += 60_000
+    bobs = next(d for d in house.devices.values() if d.user == "bob" and not d.closed)
+    bobs.ok("sync.read", {"conv": "d:alice:bob", "seq": 2})
+    a_row_fails(house, alice)
+    alice.ok("connect.logout", {"devices": "all"})
+
+    for function in FUNCTIONS:
+        calls = {grant for call in house.calls if call.function == function for grant in used(call)}
+        assert calls == NEEDS[function], function
+
+
+def a_row_fails(house: House, alice: Any) -> None:
+    """One member's row cannot be written: the fan-out queues it again."""
+    alice.say("x", "c-last", to="bob")
+
+    def fail(call: Call) -> None:
+        if call.user == "bob" and call.sort_key:
+            raise RuntimeError("no row")
+
+    with house.watched(before=fail):
+        house.deliver(house.take())
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_is_told_what_it_reads_and_nothing_else(function: str) -> None:
+    own = resource_of(function)["Environment"]["Variables"]
+
+    assert set(own) == READS[function]
+    assert set(GLOBALS["Environment"]["Variables"]) == {"LOG_LEVEL"}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_reads_what_the_table_says(function: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: set[str] = set()
+
+    class Recording(settings.Settings):
+        def optional(self, name: str) -> str | None:
+            read.add(name)
+            return super().optional(name)
+
+        def text(self, name: str) -> str:
+            read.add(name)
+            return super().text(name)
+
+    with built_house(monkeypatch):
+        monkeypatch.setattr(settings, "Settings", Recording)
+        load_function(function)
+
+    assert read == READS[function]
+
+
+def test_every_variable_leads_to_a_resource_or_a_parameter() -> None:
+    known = {*RESOURCES, *template()["Parameters"]}
+    for function in FUNCTIONS:
+        for name, value in resource_of(function)["Environment"]["Variables"].items():
+            if name == "CONNECTIONS_ENDPOINT":
+                assert value[0] == "OnAws"
+                assert value[1].startswith("https://${Api}.execute-api.")
+                assert "${LocalEndpoint}" in value[2]
+            else:
+                assert value.removesuffix(".Id") in known, name

@@ -1,0 +1,238 @@
+"""template.yaml: what is stored is kept, queues and time-outs fit each other, every frame can be answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.integration.house import FUNCTIONS, ROOT, template
+
+RESOURCES: dict[str, dict[str, Any]] = template()["Resources"]
+GLOBALS: dict[str, Any] = template()["Globals"]["Function"]
+TWO_WAY = ("$default", "connect", "message", "sync", "group")
+EXPIRING = {"ConversationTable", "ConnectionTable"}
+"""Tables with items that expire."""
+REBUILT = {"ConnectionTable"}
+"""Tables that fill again by themselves within two hours."""
+
+
+def of_type(kind: str) -> dict[str, dict[str, Any]]:
+    """The properties of all resources of a type, by name."""
+    return {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == kind}
+
+
+def function_timeout(properties: dict[str, Any]) -> int:
+    return int(properties.get("Timeout", GLOBALS["Timeout"]))
+
+
+FUNCTION_RESOURCES = of_type("AWS::Serverless::Function")
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", of_type("AWS::DynamoDB::Table"))
+def test_a_table_costs_what_is_used_and_does_not_end_with_its_stack(name: str) -> None:
+    table = RESOURCES[name]
+
+    assert table["Properties"]["BillingMode"] == "PAY_PER_REQUEST"
+    if name not in REBUILT:
+        assert table["Properties"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+        assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
+    ttl = table["Properties"].get("TimeToLiveSpecification")
+    assert ttl == ({"AttributeName": "ttl", "Enabled": True} if name in EXPIRING else None)
+
+
+def test_there_is_no_table_that_this_does_not_know() -> None:
+    assert set(of_type("AWS::DynamoDB::Table")) == {"ConversationTable", "InboxTable", "ConnectionTable"}
+
+
+# ---- queues ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_fan_out_that_fails_comes_again_in_order_and_ends_where_somebody_looks() -> None:
+    queues = of_type("AWS::SQS::Queue")
+    queue, dead = queues["FanoutQueue"], queues["FanoutDeadLetterQueue"]
+    timeout = function_timeout(FUNCTION_RESOURCES["FanoutFunction"])
+
+    for each in (queue, dead):
+        assert each["FifoQueue"] is True
+        assert each["QueueName"].endswith(".fifo")
+        assert each["SqsManagedSseEnabled"] is True
+    assert queue["VisibilityTimeout"] >= 6 * timeout
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == "FanoutDeadLetterQueue.Arn"
+    assert queue["RedrivePolicy"]["maxReceiveCount"] >= 5
+    assert dead["MessageRetentionPeriod"] > queue["MessageRetentionPeriod"]
+    assert (queue["DeduplicationScope"], queue["FifoThroughputLimit"]) == ("messageGroup", "perMessageGroupId")
+    assert "ContentBasedDeduplication" not in queue
+
+
+def test_one_message_that_fails_does_not_take_its_batch_along() -> None:
+    (mapping,) = of_type("AWS::Lambda::EventSourceMapping").values()
+
+    assert mapping["EventSourceArn"] == "FanoutQueue.Arn"
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["BatchSize"] <= 10, "FIFO takes no more"
+
+
+def test_letters_that_nobody_could_deliver_ring() -> None:
+    alarms = of_type("AWS::CloudWatch::Alarm")
+    watched = {
+        (alarm["MetricName"], dimension["Value"])
+        for alarm in alarms.values()
+        for dimension in alarm.get("Dimensions", [])
+    }
+
+    assert ("ApproximateNumberOfMessagesVisible", "FanoutDeadLetterQueue.QueueName") in watched
+    assert ("ApproximateAgeOfOldestMessage", "FanoutQueue.QueueName") in watched
+
+
+# ---- functions -------------------------------------------------------------------------------------------------------
+
+
+def test_every_function_is_deployed_and_no_other() -> None:
+    assert {properties["CodeUri"] for properties in FUNCTION_RESOURCES.values()} == {
+        f"functions/{f}" for f in FUNCTIONS
+    }
+    assert {path.parent.name for path in (ROOT / "functions").glob("*/app.py")} == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", FUNCTION_RESOURCES)
+def test_a_function_answers_before_api_gateway_gives_up(name: str) -> None:
+    properties = FUNCTION_RESOURCES[name]
+
+    assert function_timeout(properties) < 29
+    assert "Runtime" not in properties
+    assert "Architectures" not in properties
+    assert (GLOBALS["Runtime"], GLOBALS["Architectures"]) == ("python3.13", ["arm64"])
+
+
+def test_the_layer_is_built_for_what_the_functions_run_on() -> None:
+    layer = RESOURCES["CommonLayer"]
+
+    assert layer["Properties"]["CompatibleRuntimes"] == [GLOBALS["Runtime"]]
+    assert layer["Properties"]["CompatibleArchitectures"] == GLOBALS["Architectures"]
+    assert [layer["Metadata"]["BuildArchitecture"]] == GLOBALS["Architectures"]
+    assert GLOBALS["Layers"] == ["CommonLayer"]
+
+
+@pytest.mark.parametrize("name", FUNCTION_RESOURCES)
+def test_the_logs_of_a_function_end(name: str) -> None:
+    logs = FUNCTION_RESOURCES[name]["LoggingConfig"]["LogGroup"]
+
+    assert RESOURCES[logs]["Type"] == "AWS::Logs::LogGroup"
+    assert "RetentionInDays" in RESOURCES[logs]["Properties"]
+
+
+# ---- the API ---------------------------------------------------------------------------------------------------------
+
+
+def routes() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Every route by its key: its resource's name, and its properties."""
+    return {p["RouteKey"]: (name, p) for name, p in of_type("AWS::ApiGatewayV2::Route").items()}
+
+
+def test_the_routes_are_those_of_the_protocol() -> None:
+    assert set(routes()) == {"$connect", "$disconnect", *TWO_WAY}
+    assert of_type("AWS::ApiGatewayV2::Api")["Api"]["RouteSelectionExpression"] == "$request.body.route"
+
+
+@pytest.mark.parametrize("key", TWO_WAY)
+def test_a_route_with_replies_has_what_api_gateway_needs_to_send_them(key: str) -> None:
+    name, route = routes()[key]
+    responses = [
+        (resource["Condition"], resource["Properties"])
+        for resource in RESOURCES.values()
+        if resource["Type"] == "AWS::ApiGatewayV2::RouteResponse" and resource["Properties"]["RouteId"] == name
+    ]
+
+    assert route["RouteResponseSelectionExpression"] == "$default"
+    assert responses == [("OnAws", {"ApiId": "Api", "RouteId": name, "RouteResponseKey": "$default"})]
+
+
+@pytest.mark.parametrize("key", ["$connect", "$disconnect"])
+def test_a_route_without_replies_has_none(key: str) -> None:
+    assert "RouteResponseSelectionExpression" not in routes()[key][1]
+
+
+@pytest.mark.parametrize(
+    ("key", "function"),
+    [
+        ("$connect", "Connect"),
+        ("$disconnect", "Connect"),
+        ("$default", "Connect"),
+        ("connect", "Connect"),
+        ("message", "Message"),
+        ("sync", "Sync"),
+        ("group", "Group"),
+    ],
+)
+def test_a_route_leads_to_its_function_which_api_gateway_may_call(key: str, function: str) -> None:
+    _, route = routes()[key]
+    integration = RESOURCES[f"{function}Integration"]["Properties"]
+    permission = RESOURCES[f"{function}Permission"]["Properties"]
+
+    assert route["Target"] == f"integrations/${{{function}Integration}}"
+    assert integration["IntegrationType"] == "AWS_PROXY"
+    assert f"${{{function}Function.Arn}}" in integration["IntegrationUri"]
+    assert permission["FunctionName"] == f"{function}Function"
+    assert permission["Principal"] == "apigateway.amazonaws.com"
+    assert permission["SourceArn"].endswith(":${Api}/${Stage}/" + ("*" if function == "Connect" else key))
+
+
+def test_nobody_connects_without_a_token() -> None:
+    _, open_route = routes()["$connect"]
+    authorizer = RESOURCES["TokenAuthorizer"]["Properties"]
+
+    assert (open_route["AuthorizationType"], open_route["AuthorizerId"]) == ("CUSTOM", "TokenAuthorizer")
+    assert authorizer["AuthorizerType"] == "REQUEST"
+    assert authorizer["IdentitySource"] == ["route.request.querystring.token"]
+    assert "${AuthorizerFunction.Arn}" in authorizer["AuthorizerUri"]
+    assert RESOURCES["AuthorizerPermission"]["Properties"]["SourceArn"].endswith(
+        ":${Api}/authorizers/${TokenAuthorizer}"
+    )
+
+
+def test_nothing_that_could_be_read_is_a_secret() -> None:
+    assert not [name for name, p in of_type("AWS::SecretsManager::Secret").items() if "SecretString" in p]
+    assert "GenerateSecretString" in RESOURCES["JwtSecret"]["Properties"]
+    assert not [name for name, p in template()["Parameters"].items() if "secret" in name.lower() and "Default" in p]
+
+
+# ---- the file --------------------------------------------------------------------------------------------------------
+
+
+def test_the_file_uses_nothing_of_yaml_that_cloudformation_does_not() -> None:
+    tokens = list(yaml.scan((ROOT / "template.yaml").read_text()))
+
+    assert not [t for t in tokens if isinstance(t, (yaml.AnchorToken, yaml.AliasToken, yaml.DocumentStartToken))]
+    assert "<<:" not in (ROOT / "template.yaml").read_text()
+
+
+def test_every_reference_in_the_file_leads_somewhere() -> None:
+    text = (ROOT / "template.yaml").read_text()
+    known = {*RESOURCES, *template()["Parameters"]}
+    loader = yaml.SafeLoader(text)
+    references: set[str] = set()
+    try:
+        node = loader.get_single_node()
+        assert node is not None
+        todo: list[yaml.Node] = [node]
+        while todo:
+            current = todo.pop()
+            if isinstance(current, yaml.ScalarNode):
+                if current.tag in {"!Ref", "!GetAtt"}:
+                    references.add(current.value.split(".")[0])
+                if current.tag == "!Sub":
+                    references |= {part.split("}")[0].split(".")[0] for part in current.value.split("${")[1:]}
+            elif isinstance(current, yaml.SequenceNode):
+                todo += current.value
+            elif isinstance(current, yaml.MappingNode):
+                todo += [child for pair in current.value for child in pair]
+    finally:
+        loader.dispose()
+
+    assert {name for name in references if not name.startswith("AWS::")} <= known
+    assert len(references) > 20

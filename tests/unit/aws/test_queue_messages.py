@@ -1,0 +1,154 @@
+"""Messages of the fan-out queue."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from im.aws.queue import MAX_ID, FanoutQueue, Queued, UnreadableMessage, decode, encode
+from im.domain.entries import MAX_BODY_BYTES, Entry
+from im.domain.ids import Cmid, ConnectionId, ConvId, Seq, UserId
+
+SQS_TEXT = re.compile(r"[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
+"""SendMessage: anything else is not allowed, and is replaced by U+FFFD before it is stored."""
+
+GOOD: dict[str, Any] = json.loads(
+    encode(Queued(Entry(ConvId("g:a"), Seq(1), 1, Seq(0), "text", UserId("alice"), 5, "{}"), None))
+)
+
+texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=64)
+entries = st.builds(
+    Entry,
+    conv=st.sampled_from(["g:a", "d:alice:bob"]).map(ConvId),
+    seq=st.integers(1, 10**12).map(Seq),
+    n=st.integers(0, 10**12),
+    epoch=st.integers(0, 10**12).map(Seq),
+    kind=st.sampled_from(["text", "custom", "members"]),
+    sender=st.just(UserId("alice")),
+    ts=st.integers(0, 2**53),
+    body=texts.map(lambda text: json.dumps({"text": text}, ensure_ascii=False)),
+    cmid=st.none() | texts.map(Cmid),
+    mentions=st.lists(st.sampled_from(["bob", "carol", "@all"]), max_size=3).map(tuple),
+    reply_to=st.none() | st.integers(1, 2**53).map(Seq),
+)
+
+
+@given(entries, st.none() | st.just(ConnectionId("conn-1=")))
+def test_a_message_comes_out_as_it_went_in(entry: Entry, origin: ConnectionId | None) -> None:
+    body = encode(Queued(entry, origin))
+
+    assert decode(body) == Queued(entry, origin)
+
+
+@given(entries)
+def test_a_message_holds_only_characters_that_sqs_keeps(entry: Entry) -> None:
+    assert SQS_TEXT.fullmatch(encode(Queued(entry, None)))
+
+
+@pytest.mark.parametrize("letter", ["\ufffe", "\uffff", "\0", "\x1f", "\x7f", "\ufffd", "\U0010ffff"])
+def test_characters_that_sqs_does_not_keep_arrive_all_the_same(letter: str) -> None:
+    body = json.dumps({"text": f"a{letter}b"}, ensure_ascii=False)
+    entry = Entry(ConvId("g:a"), Seq(1), 1, Seq(0), "text", UserId("alice"), 5, body, cmid=Cmid(letter))
+
+    text = encode(Queued(entry, None))
+
+    assert SQS_TEXT.fullmatch(text)
+    arrived = decode(text).entry
+    assert arrived.cmid == letter
+    assert json.loads(arrived.body) == {"text": f"a{letter}b"}
+
+
+@pytest.mark.parametrize("letter", ["x", '"', "\\", "é", "日", "😀"])
+def test_the_largest_message_fits_into_the_queue(letter: str) -> None:
+    body = letter * (MAX_BODY_BYTES // len(letter.encode()))
+    entry = Entry(ConvId("g:a"), Seq(1), 1, Seq(0), "text", UserId("alice"), 5, body)
+
+    assert len(encode(Queued(entry, None)).encode()) < 256 * 1024
+
+
+def without(name: str) -> dict[str, Any]:
+    return GOOD | {"entry": {k: v for k, v in GOOD["entry"].items() if k != name}}
+
+
+def changed(name: str, value: object) -> dict[str, Any]:
+    return GOOD | {"entry": GOOD["entry"] | {name: value}}
+
+
+UNREADABLE = {
+    "nothing": "",
+    "half an object": "{",
+    "brackets": "[" * 100_000,
+    "a list": "[]",
+    "null": "null",
+    "a number": "5",
+    "a string": '"text"',
+    "an empty object": "{}",
+    "another version": json.dumps(GOOD | {"v": 2}),
+    "entry is null": json.dumps(GOOD | {"entry": None}),
+    "entry is a list": json.dumps(GOOD | {"entry": []}),
+    "no origin": json.dumps({k: v for k, v in GOOD.items() if k != "origin"}),
+    **{f"no {name}": json.dumps(without(name)) for name in GOOD["entry"]},
+    "seq is a word": json.dumps(changed("seq", "x")),
+    "seq is null": json.dumps(changed("seq", None)),
+    "seq is a list": json.dumps(changed("seq", [])),
+    "seq is infinite": json.dumps(changed("seq", float("inf"))),
+    "n is no number": json.dumps(changed("n", float("nan"))),
+    "mentions is null": json.dumps(changed("mentions", None)),
+    "mentions is a number": json.dumps(changed("mentions", 5)),
+    "conv is a list": json.dumps(changed("conv", [])),
+    "conv is null": json.dumps(changed("conv", None)),
+}
+
+
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_what_is_none_of_ours_is_unreadable(body: str) -> None:
+    with pytest.raises(UnreadableMessage):
+        decode(body)
+
+
+class Client:
+    """Takes what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    def send_message(self, **message: Any) -> None:
+        self.sent.append(message)
+
+
+@pytest.mark.parametrize("conv", ["g:a", "d:alice:bob", f"d:{'a' * 64}:{'b' * 64}", f"d:{'a' * 60}:{'b' * 63}"])
+def test_a_conversation_is_one_group_and_an_entry_one_deduplication_id(conv: str) -> None:
+    client = Client()
+    queue = FanoutQueue(client, "https://queue")  # type: ignore[arg-type]
+    for seq in (1, 1, 2):
+        queue.put(Entry(ConvId(conv), Seq(seq), seq, Seq(0), "text", UserId("alice"), 5, "{}"), None)
+
+    groups = {m["MessageGroupId"] for m in client.sent}
+    ids = [m["MessageDeduplicationId"] for m in client.sent]
+
+    assert len(groups) == 1
+    assert ids[0] == ids[1] != ids[2]
+    assert all(0 < len(name) <= MAX_ID for name in [*groups, *ids])
+    assert decode(client.sent[2]["MessageBody"]).entry.seq == 2
+
+
+def test_long_names_stay_apart() -> None:
+    client = Client()
+    queue = FanoutQueue(client, "https://queue")  # type: ignore[arg-type]
+    for last in "bc":
+        queue.put(
+            Entry(ConvId(f"d:{'a' * 64}:{'b' * 63}{last}"), Seq(1), 1, Seq(0), "text", UserId("a"), 5, "{}"), None
+        )
+
+    assert len({m["MessageGroupId"] for m in client.sent}) == 2
+    assert len({m["MessageDeduplicationId"] for m in client.sent}) == 2
+
+
+def test_a_message_carries_every_field_of_its_entry() -> None:
+    assert set(GOOD["entry"]) == set(asdict(decode(json.dumps(GOOD)).entry))
