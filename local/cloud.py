@@ -30,7 +30,10 @@ from local.processes import (
 )
 
 REGION = "us-east-1"
-# With AUTH on, MiniStack takes this pair for the account's root user, and every other key for what it was issued as.
+# With AUTH on, MiniStack takes this pair for the account's root user, and every other key for what it was issued as. A
+# secret pair would protect nothing: whatever the pair is, `test` and any twelve digits are root's keys too, and no
+# signature of root's is checked. The guard in emulator.py keeps web pages out; nothing keeps out other users of this
+# machine.
 ROOT_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 START_TIMEOUT_S = 60.0
@@ -115,6 +118,7 @@ def running_cloud(port: int, state: StateDirectory) -> Iterator[Cloud]:
     try:
         state.process_id.write_text(str(cloud.process.pid))
         _await_ready(cloud)
+        _require_guard(cloud)
         yield cloud
     finally:
         _stop(cloud)
@@ -227,12 +231,23 @@ def _await_ready(cloud: Cloud) -> None:
 
 
 def _is_ready(port: int) -> bool:
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
     try:
-        connection.request("GET", "/_ministack/ready")
-        return connection.getresponse().status == http.HTTPStatus.OK
+        return _status(port, {}) == http.HTTPStatus.OK
     except OSError:
         return False
+
+
+def _require_guard(cloud: Cloud) -> None:
+    """emulator.py puts its guard where MiniStack looks for its app; another version may look elsewhere."""
+    if _status(cloud.port, {"Origin": "https://page.example"}) != http.HTTPStatus.FORBIDDEN:
+        raise LocalStackError("MiniStack answers web pages: local/emulator.py does not fit its version")
+
+
+def _status(port: int, headers: Mapping[str, str]) -> int:
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
+    try:
+        connection.request("GET", "/_ministack/ready", headers=dict(headers))
+        return connection.getresponse().status
     finally:
         connection.close()
 

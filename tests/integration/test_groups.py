@@ -127,7 +127,8 @@ def test_the_largest_founding_is_one_entry_that_fits(house: House) -> None:
     names = [f"{'u' * 60}{i:04d}" for i in range(MAX_FOUNDERS - 1)]
     one = house.connect(names[-1])
 
-    assert alice.ok("group.create", {"gid": "g", "name": "G", "members": names})["members"] == MAX_FOUNDERS
+    longest = {"name": "\x01" * 64, "notice": "\x01" * 1000, "members": names}
+    assert alice.ok("group.create", longest | {"gid": "g"})["members"] == MAX_FOUNDERS
     house.fan_out()
 
     assert one.got("entries")[0]["entries"][0]["body"]["added"] == ["alice", *names]

@@ -437,5 +437,5 @@ class Promises(RuleBasedStateMachine):
                 return
 
 
-Promises.TestCase.settings = settings(max_examples=examples(100), stateful_step_count=30)
+Promises.TestCase.settings = settings(max_examples=examples(100), stateful_step_count=25)
 test_the_promises_hold_whatever_people_networks_and_functions_do = Promises.TestCase
