@@ -68,7 +68,7 @@ class Cloud:
             endpoint_url=self.endpoint,
             aws_access_key_id=ROOT_CREDENTIALS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=ROOT_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            config=Config(proxies={}, retries={"total_max_attempts": 1}),
+            config=Config(proxies={}, retries={"total_max_attempts": 1}, max_pool_connections=64),
         )
 
     def require_running(self) -> None:
