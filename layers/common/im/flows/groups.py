@@ -54,21 +54,11 @@ class Groups:
             )
             for user in founding["added"]
         ]
-        head = GroupHead(
-            conv=group.conv,
-            name=founding["group"]["name"],
-            notice=founding["group"]["notice"],
-            owner=first.sender,
-            member_count=len(members),
-            join_mode=founding["group"]["join_mode"],
-            history=founding["group"]["history"],
-            created_at=first.ts,
-        )
         made, _ = self.store.membership(group.conv, caller.user)
         if made is None:
             # The head comes last: it makes the group one, with all of its members.
             self.store.put_members(group.conv, members)
-            self.store.put_head(head)
+            self.store.put_head(_head(group, first, founding, len(members)))
         self.queue.put(first, None)
         return group_data(*require_group(self.store, group, caller.user))
 
@@ -115,3 +105,17 @@ def _group(conv: str) -> Group:
     if not isinstance(conversation, Group):
         raise BadRequest("data.conv", "not a group")
     return conversation
+
+
+def _head(group: Group, first: Entry, founding: Mapping[str, Any], members: int) -> GroupHead:
+    said = founding["group"]
+    return GroupHead(
+        conv=group.conv,
+        name=said["name"],
+        notice=said["notice"],
+        owner=first.sender,
+        member_count=members,
+        join_mode=said["join_mode"],
+        history=said["history"],
+        created_at=first.ts,
+    )
