@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from im.domain.signin import CONNECTION_LIFE_MS, MAX_DEVICES, SLOT_LIFE_MS
 from im.flows.push_to import YOUNG_MS
@@ -188,6 +189,21 @@ def test_logging_out_everywhere_is_not_stopped_by_a_dead_connection(house: House
 
     assert pc.closed
     assert slots(house, "alice") == set()
+
+
+@pytest.mark.parametrize("devices", ["this", "all"])
+def test_logging_out_frees_the_slots_even_when_no_end_arrives(house: House, devices: str) -> None:
+    """Closing may fail, and `$disconnect` is best effort."""
+    phone, pc = house.connect("alice", *PHONE), house.connect("alice", *PC)
+
+    def fail(call: Call) -> None:
+        if call.operation == "DeleteConnection":
+            raise ClientError({"Error": {"Code": "LimitExceededException"}}, call.operation)
+
+    with house.watched(before=fail):
+        house.call("connect", logout(pc, devices))
+
+    assert slots(house, "alice") == (set() if devices == "all" else {phone.connection})
 
 
 @pytest.mark.parametrize("devices", ["others", "", None, 5])

@@ -372,7 +372,7 @@ def test_what_was_acked_is_in_the_next_ascending_read_even_when_replicas_lag(hou
     alice, bob = chat(house, 3)
     alice.say("new", "new", to="bob")
 
-    with house.watched(after=lagging(1)):
+    with house.watched(after=lagging(4, 1)):
         page = bob.ok("sync.entries", {"conv": CONV, "after": 0})
 
     assert (seqs(page), page["last_seq"], page["more"]) == ([1, 2, 3, 4], 4, False)
@@ -381,7 +381,7 @@ def test_what_was_acked_is_in_the_next_ascending_read_even_when_replicas_lag(hou
 def test_a_lagging_replica_never_makes_a_page_contradict_itself(house: House) -> None:
     _, bob = chat(house, 6)
     for first, second in ((0, 0), (0, 2), (2, 0), (3, 3)):
-        with house.watched(after=lagging(first, second)):
+        with house.watched(after=lagging(6, first, second)):
             page = bob.ok("sync.entries", {"conv": CONV, "before": 100})
 
         assert seqs(page) == sorted(seqs(page), reverse=True)
@@ -401,14 +401,14 @@ def test_a_hole_that_a_replica_shows_ends_the_page(house: House) -> None:
     assert (seqs(page), page["last_seq"], page["more"]) == ([6, 5], 6, True)
 
 
-def lagging(*lags: int) -> Any:
-    """Eventually consistent Queries of entries lack the newest so many; each reaches another replica."""
+def lagging(length: int, *lags: int) -> Any:
+    """Eventually consistent Queries of so many entries lack the newest few; each reaches another replica."""
     left = list(lags)
 
     def after(call: Call, answer: dict[str, Any]) -> None:
         if call.operation == "Query" and not call.params["ConsistentRead"] and left:
-            newest = 7 - left.pop(0)
-            answer["Items"] = [item for item in answer["Items"] if int(item["seq"]["N"]) < newest]
+            newest = length - left.pop(0)
+            answer["Items"] = [item for item in answer["Items"] if int(item["seq"]["N"]) <= newest]
 
     return after
 

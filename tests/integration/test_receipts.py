@@ -130,6 +130,18 @@ def test_reading_survives_a_fan_out_that_comes_late_and_again(house: House) -> N
     assert (row(bob)["read_seq"], row(bob)["unread"]) == (3, 0)
 
 
+def test_the_counts_of_a_read_hold_what_it_has_just_written_even_when_replicas_lag(house: House) -> None:
+    _, bob = chat(house)
+    before = house.items("InboxTable")
+
+    def lag(call: Call, answer: dict[str, Any]) -> None:
+        if call.operation == "Query" and call.params["TableName"] == "InboxTable" and not call.params["ConsistentRead"]:
+            answer["Items"] = [item for item in before if item["pk"] == {"S": "bob"}]
+
+    with house.watched(after=lag):
+        assert read(bob, 2) == {"conv": CONV, "read_seq": 2, "unread": 1, "total_unread": 1}
+
+
 def test_what_one_sends_reads_what_came_before_and_no_later_read_takes_it_back(house: House) -> None:
     _, bob = chat(house)
     bob.say("answer", "b1", to="alice")
