@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from im.domain.signin import SLOT_LIFE_MS
+from im.domain.signin import CONNECTION_LIFE_MS
 from tests.integration.house import Crash, Device, House, built_house
 from tests.integration.hypothesis_profile import examples
 
@@ -58,10 +58,7 @@ class Client:
 
     def can_be_reached(self) -> bool:
         """Whether a push must reach it."""
-        link = self.link
-        if link is None or link.closed or link.connection not in self.house.devices:
-            return False
-        return self.house.now < self.since + SLOT_LIFE_MS
+        return self.link is not None and not self.link.closed and self.link.connection in self.house.devices
 
     def learn(self, entry: dict[str, Any]) -> None:
         """Keep an entry; what it has already must be the same."""
@@ -147,7 +144,8 @@ class Promises(RuleBasedStateMachine):
     # ---- people ------------------------------------------------------------------------------------------------------
 
     who = st.integers(0, len(USERS) * 2 - 1)
-    where = st.sampled_from(sorted(MEMBERS))
+    where = st.integers(0, 11)
+    """A conversation of the one who acts, or seldom another one: `place`."""
     pick = st.integers(0, 10**6)
 
     @rule(i=who)
@@ -166,13 +164,14 @@ class Promises(RuleBasedStateMachine):
             self.house.devices.pop(link.connection, None)
             self.clients[i].link = None
 
-    @rule(i=who, conv=where, kind=st.sampled_from(["text", "text", "custom"]), mention=st.booleans())
-    def sends(self, i: int, conv: str, kind: str, *, mention: bool) -> None:
+    @rule(i=who, where=where, kind=st.sampled_from(["text", "text", "custom"]), mention=st.booleans())
+    def sends(self, i: int, where: int, kind: str, *, mention: bool) -> None:
+        conv = self.place(self.clients[i].user, where)
         self.send(self.clients[i], self.frame(self.clients[i].user, conv, kind, mention=mention))
 
-    @rule(i=who, conv=where, at=st.integers(0, 4), after=st.booleans())
-    def sends_to_a_function_that_dies(self, i: int, conv: str, at: int, *, after: bool) -> None:
-        frame = self.frame(self.clients[i].user, conv, "text", mention=False)
+    @rule(i=who, where=where, at=st.integers(0, 4), after=st.booleans())
+    def sends_to_a_function_that_dies(self, i: int, where: int, at: int, *, after: bool) -> None:
+        frame = self.frame(self.clients[i].user, self.place(self.clients[i].user, where), "text", mention=False)
         self.dying(at, after, self.send, self.clients[i], frame)
 
     @precondition(lambda self: self.frames)
@@ -182,12 +181,13 @@ class Promises(RuleBasedStateMachine):
         devices = [client for client in self.clients if client.user == frame["user"]]
         self.send(devices[second], frame)
 
-    @rule(i=who, conv=where, pick=pick, ack=st.booleans())
-    def marks_up_to(self, i: int, conv: str, pick: int, *, ack: bool) -> None:
-        """Reads or acknowledges, at times something that does not exist, or not for them."""
+    @rule(i=who, where=where, back=st.integers(-1, 4), ack=st.booleans())
+    def marks_up_to(self, i: int, where: int, back: int, *, ack: bool) -> None:
+        """Reads or acknowledges so many before the newest; at times what does not exist, or not for them."""
         client = self.clients[i]
+        conv = self.place(client.user, where)
         length = len(self.house.log(conv))
-        seq = 1 + pick % (length + 1)
+        seq = max(1, length - back)
         mark = {"conv": conv, "seq": seq}
         op, data = ("sync.ack", {"acks": [mark]}) if ack else ("sync.read", mark)
         reply = client.open().ask(op, data)
@@ -217,9 +217,10 @@ class Promises(RuleBasedStateMachine):
     def syncs(self, i: int, limit: int) -> None:
         self.clients[i].sync(limit)
 
-    @rule(i=who, conv=where)
-    def looks_into(self, i: int, conv: str) -> None:
+    @rule(i=who, where=where)
+    def looks_into(self, i: int, where: int) -> None:
         client = self.clients[i]
+        conv = self.place(client.user, where)
         reply = client.open().ask("sync.entries", {"conv": conv, "after": 0})
         if client.user in MEMBERS[conv]:
             assert [entry["seq"] for entry in reply["data"]["entries"]] == [
@@ -255,6 +256,11 @@ class Promises(RuleBasedStateMachine):
     @rule(ms=st.sampled_from([1, 1000, 40_000, 130_000, 3_600_000]))
     def time_passes(self, ms: int) -> None:
         self.house.now += ms
+        for client in self.clients:
+            if client.link is not None and self.house.now >= client.since + CONNECTION_LIFE_MS:
+                client.receive()
+                self.house.devices.pop(client.link.connection, None)
+                client.link = None
 
     # ---- always ------------------------------------------------------------------------------------------------------
 
@@ -352,6 +358,13 @@ class Promises(RuleBasedStateMachine):
 
     def client(self, user: str) -> Client:
         return next(client for client in self.clients if client.user == user)
+
+    @staticmethod
+    def place(user: str, where: int) -> str:
+        """A conversation: one of the user's own for all but the first number."""
+        mine = sorted(conv for conv in MEMBERS if user in MEMBERS[conv])
+        others = sorted(MEMBERS.keys() - set(mine))
+        return others[0] if where == 0 else mine[where % len(mine)]
 
     def frame(self, user: str, conv: str, kind: str, *, mention: bool) -> dict[str, Any]:
         number = len(self.frames)
