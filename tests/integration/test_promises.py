@@ -28,6 +28,8 @@ MEMBERS = {
 }
 USERS = ("alice", "bob", "carol", "dave")
 
+Death = tuple[int, bool] | None
+
 
 class Client:
     """One device, as the protocol asks of it. What it knows outlives its connections."""
@@ -127,6 +129,8 @@ class Promises(RuleBasedStateMachine):
         self.delivered: list[dict[str, Any]] = []
         self.marks: dict[tuple[str, str], tuple[int, int, int]] = {}
         self.steps = self.turn = 0
+        self.written = False
+        """Whether inbox rows may have changed since the last look."""
 
     def teardown(self) -> None:
         try:
@@ -137,9 +141,11 @@ class Promises(RuleBasedStateMachine):
 
     @initialize()
     def the_groups_are_made(self) -> None:
-        alice, bob = self.client("alice").open(), self.client("bob").open()
-        alice.ok("group.create", {"gid": "one", "name": "One", "members": ["bob", "carol"]})
-        bob.ok("group.create", {"gid": "two", "name": "Two", "members": ["dave"]})
+        alice, bob = self.client("alice"), self.client("bob")
+        alice.open().ok("group.create", {"gid": "one", "name": "One", "members": ["bob", "carol"]})
+        bob.open().ok("group.create", {"gid": "two", "name": "Two", "members": ["dave"]})
+        for client, conv in ((alice, "d:alice:bob"), (bob, "d:alice:bob"), (alice, "g:one"), (bob, "g:two")):
+            self.send(client, self.frame(client.user, conv, mention=False))
 
     # ---- people ------------------------------------------------------------------------------------------------------
 
@@ -147,111 +153,74 @@ class Promises(RuleBasedStateMachine):
     where = st.integers(0, 11)
     """A conversation of the one who acts, or seldom another one: `place`."""
     pick = st.integers(0, 10**6)
+    death = st.none() | st.tuples(st.integers(0, 12), st.booleans())
+    """Where a function dies: at which AWS call, and whether after its effect."""
 
-    @rule(i=who)
-    def connects(self, i: int) -> None:
-        self.clients[i].receive()
-        self.clients[i].reconnect()
+    @rule(i=who, how=st.sampled_from(["comes", "hangs up", "vanishes"]))
+    def a_connection(self, i: int, how: str) -> None:
+        client = self.clients[i]
+        client.receive()
+        if how == "comes":
+            client.reconnect()
+        elif client.link is not None and not client.link.closed:
+            if how == "hangs up":
+                client.link.hang_up()
+            else:
+                self.house.devices.pop(client.link.connection, None)
+                client.link = None
 
-    @rule(i=who, clean=st.booleans())
-    def loses_the_connection(self, i: int, *, clean: bool) -> None:
-        link = self.clients[i].link
-        if link is None or link.closed:
-            return
-        if clean:
-            link.hang_up()
-        else:
-            self.house.devices.pop(link.connection, None)
-            self.clients[i].link = None
-
-    @rule(i=who, where=where, kind=st.sampled_from(["text", "text", "custom"]), mention=st.booleans())
-    def sends(self, i: int, where: int, kind: str, *, mention: bool) -> None:
-        conv = self.place(self.clients[i].user, where)
-        self.send(self.clients[i], self.frame(self.clients[i].user, conv, kind, mention=mention))
-
-    @rule(i=who, where=where, at=st.integers(0, 4), after=st.booleans())
-    def sends_to_a_function_that_dies(self, i: int, where: int, at: int, *, after: bool) -> None:
-        frame = self.frame(self.clients[i].user, self.place(self.clients[i].user, where), "text", mention=False)
-        self.dying(at, after, self.send, self.clients[i], frame)
+    @rule(i=who, where=where, mentions=st.lists(st.booleans(), min_size=1, max_size=3), death=death)
+    def sends(self, i: int, where: int, mentions: list[bool], death: Death) -> None:
+        client = self.clients[i]
+        conv = self.place(client.user, where)
+        for mention in mentions:
+            self.dying(death, self.send, client, self.frame(client.user, conv, mention=mention))
 
     @precondition(lambda self: self.frames)
-    @rule(pick=pick, second=st.booleans())
-    def sends_again(self, pick: int, *, second: bool) -> None:
-        frame = self.frames[pick % len(self.frames)]
-        devices = [client for client in self.clients if client.user == frame["user"]]
-        self.send(devices[second], frame)
+    @rule(picks=st.lists(pick, min_size=1, max_size=3), second=st.booleans())
+    def sends_again(self, picks: list[int], *, second: bool) -> None:
+        for pick in picks:
+            frame = self.frames[pick % len(self.frames)]
+            devices = [client for client in self.clients if client.user == frame["user"]]
+            self.send(devices[second], frame)
 
-    @rule(i=who, where=where, back=st.integers(-1, 4), ack=st.booleans())
-    def marks_up_to(self, i: int, where: int, back: int, *, ack: bool) -> None:
+    @rule(i=who, where=where, backs=st.lists(st.integers(-1, 4), min_size=1, max_size=3), ack=st.booleans())
+    def marks_up_to(self, i: int, where: int, backs: list[int], *, ack: bool) -> None:
         """Reads or acknowledges so many before the newest; at times what does not exist, or not for them."""
-        client = self.clients[i]
-        conv = self.place(client.user, where)
+        conv = self.place(self.clients[i].user, where)
         length = len(self.house.log(conv))
-        seq = max(1, length - back)
-        mark = {"conv": conv, "seq": seq}
-        op, data = ("sync.ack", {"acks": [mark]}) if ack else ("sync.read", mark)
-        reply = client.open().ask(op, data)
-        if client.user not in MEMBERS[conv]:
-            assert reply["error"]["code"] == "not_member"
-        elif seq > length:
-            assert reply["error"]["code"] == "not_found"
-        else:
-            assert reply["ok"], reply
-            marks = self.acked if ack else self.read
-            marks[client.user, conv] = max(seq, marks.get((client.user, conv), 0))
-            if not ack:
-                assert reply["data"]["read_seq"] >= marks[client.user, conv]
-                assert reply["data"]["total_unread"] >= reply["data"]["unread"] >= 0
+        for back in backs:
+            self.mark(self.clients[i], conv, max(1, length - back), length, ack=ack)
 
-    @rule(i=who)
-    def receives(self, i: int) -> None:
-        self.clients[i].receive()
-
-    @rule(i=who)
-    def misses_pushes(self, i: int) -> None:
-        link = self.clients[i].link
-        if link is not None:
-            del link.pushes[::2]
-
-    @rule(i=who, limit=st.integers(1, 5))
-    def syncs(self, i: int, limit: int) -> None:
-        self.clients[i].sync(limit)
-
-    @rule(i=who, where=where)
-    def looks_into(self, i: int, where: int) -> None:
+    @rule(i=who, where=where, limit=st.integers(1, 5), how=st.sampled_from(["receives", "misses", "syncs", "looks"]))
+    def a_client(self, i: int, where: int, limit: int, how: str) -> None:
         client = self.clients[i]
-        conv = self.place(client.user, where)
-        reply = client.open().ask("sync.entries", {"conv": conv, "after": 0})
-        if client.user in MEMBERS[conv]:
-            assert [entry["seq"] for entry in reply["data"]["entries"]] == [
-                int(entry["seq"]) for entry in self.house.log(conv)
-            ]
+        if how == "receives":
+            client.receive()
+        elif how == "misses" and client.link is not None:
+            del client.link.pushes[::2]
+        elif how == "syncs":
+            client.sync(limit)
         else:
-            assert reply["error"]["code"] == "not_member"
+            self.look_into(client, self.place(client.user, where))
 
     # ---- the queue, the clock ----------------------------------------------------------------------------------------
 
-    @rule(picks=st.lists(pick, min_size=1, max_size=10))
-    def delivers(self, picks: list[int]) -> None:
+    @rule(picks=st.lists(pick, min_size=1, max_size=10), death=death, anew=st.booleans())
+    def delivers(self, picks: list[int], death: Death, *, anew: bool) -> None:
+        if anew:
+            self.house.load("fanout")
         batch = self.some_of(self.take_all(), picks)
-        self.deliver(batch)
+        if self.dying(death, self.deliver, batch):
+            return
         for record in batch:
             self.queue.remove(record)
         self.delivered += batch
-
-    @rule(picks=st.lists(pick, min_size=1, max_size=10), at=st.integers(0, 12), after=st.booleans())
-    def delivers_with_a_function_that_dies(self, picks: list[int], at: int, *, after: bool) -> None:
-        batch = self.some_of(self.take_all(), picks)
-        self.dying(at, after, self.deliver, batch)
 
     @precondition(lambda self: self.delivered)
     @rule(picks=st.lists(pick, min_size=1, max_size=5))
     def delivers_again(self, picks: list[int]) -> None:
         self.deliver(self.some_of(self.delivered, picks))
-
-    @rule()
-    def the_fan_out_starts_anew(self) -> None:
-        self.house.load("fanout")
 
     @rule(ms=st.sampled_from([1, 1000, 40_000, 130_000, 3_600_000]))
     def time_passes(self, ms: int) -> None:
@@ -266,6 +235,9 @@ class Promises(RuleBasedStateMachine):
 
     @invariant()
     def marks_never_move_back(self) -> None:
+        if not self.written:
+            return
+        self.written = False
         for item in self.house.items("InboxTable"):
             numbers = tuple(int(item.get(name, {"N": "0"})["N"]) for name in ("last_seq", "read_seq", "ack_seq"))
             key = item["pk"]["S"], item["sk"]["S"]
@@ -366,12 +338,37 @@ class Promises(RuleBasedStateMachine):
         others = sorted(MEMBERS.keys() - set(mine))
         return others[0] if where == 0 else mine[where % len(mine)]
 
-    def frame(self, user: str, conv: str, kind: str, *, mention: bool) -> dict[str, Any]:
+    def frame(self, user: str, conv: str, *, mention: bool) -> dict[str, Any]:
         number = len(self.frames)
-        body = {"text": f"Message {number}."} if kind == "text" else {"type": "number", "payload": number}
+        body = {"text": f"Message {number}."}
         others = sorted(MEMBERS[conv] - {user})
-        data = {"conv": conv, "cmid": f"c{number}", "kind": kind, "body": body}
+        data = {"conv": conv, "cmid": f"c{number}", "kind": "text", "body": body}
         return {"user": user, "data": data | ({"mentions": others[:1]} if mention else {}), "reply": None}
+
+    def look_into(self, client: Client, conv: str) -> None:
+        """Read the whole of a log, as far as it is theirs."""
+        reply = client.open().ask("sync.entries", {"conv": conv, "after": 0, "limit": 100})
+        if client.user in MEMBERS[conv]:
+            assert [e["seq"] for e in reply["data"]["entries"]] == [int(e["seq"]) for e in self.house.log(conv)]
+        else:
+            assert reply["error"]["code"] == "not_member"
+
+    def mark(self, client: Client, conv: str, seq: int, length: int, *, ack: bool) -> None:
+        """Read or acknowledge up to an entry of a log of some length."""
+        self.written = True
+        mark = {"conv": conv, "seq": seq}
+        reply = client.open().ask(*(("sync.ack", {"acks": [mark]}) if ack else ("sync.read", mark)))
+        if client.user not in MEMBERS[conv]:
+            assert reply["error"]["code"] == "not_member"
+        elif seq > length:
+            assert reply["error"]["code"] == "not_found"
+        else:
+            assert reply["ok"], reply
+            marks = self.acked if ack else self.read
+            marks[client.user, conv] = max(seq, marks.get((client.user, conv), 0))
+            if not ack:
+                assert reply["data"]["read_seq"] >= marks[client.user, conv]
+                assert reply["data"]["total_unread"] >= reply["data"]["unread"] >= 0
 
     def send(self, client: Client, frame: dict[str, Any]) -> None:
         """Send a frame, for the first time or again."""
@@ -407,6 +404,7 @@ class Promises(RuleBasedStateMachine):
         """Invoke the fan-out; whoever can be reached must have got what the batch holds."""
         if not batch:
             return
+        self.written = True
         sent: dict[tuple[str, int], set[str]] = {}
         for message in (json.loads(record["body"]) for record in batch):
             assert message["only"] is None, "no row has failed"
@@ -426,8 +424,9 @@ class Promises(RuleBasedStateMachine):
                 if client.user in MEMBERS[entry[0]] and client.link.connection not in origins:
                     assert entry in new, "a device that can be reached got nothing"
 
-    def dying(self, at: int, after: bool, action: Callable[..., None], *args: Any) -> None:  # noqa: FBT001
-        """`action`, whose function dies before or after AWS call number `at`, if it comes that far."""
+    def dying(self, death: Death, action: Callable[..., None], *args: Any) -> bool:
+        """Whether `action`, whose function dies at `death` if it comes that far, did."""
+        at, after = death if death is not None else (-1, False)
         count = -1
 
         def before_call(_: object) -> None:
@@ -440,15 +439,15 @@ class Promises(RuleBasedStateMachine):
             if count == at and after:
                 raise Crash
 
-        client = args[0]
-        if isinstance(client, Client):
-            client.open()
+        if isinstance(args[0], Client):
+            args[0].open()
         with self.house.watched(before=before_call, after=after_call):
             try:
                 action(*args)
             except Crash:
-                return
+                return True
+        return False
 
 
-Promises.TestCase.settings = settings(max_examples=examples(100), stateful_step_count=25)
+Promises.TestCase.settings = settings(max_examples=examples(100), stateful_step_count=20)
 test_the_promises_hold_whatever_people_networks_and_functions_do = Promises.TestCase
