@@ -11,8 +11,6 @@ import { MAX_ACKED_GROUP, ProtocolError, directConv, isGroup, peerOf } from "./p
 
 const PAGE = 50;
 const HOLE_MS = 300;
-/** A seq that stays empty gets a `void` entry after 30 s; what is missing after this is hidden from this user. */
-const HOLE_GIVE_UP_MS = 40_000;
 const HOLE_MAX_PAUSE_MS = 10_000;
 const ACK_MS = 1_000;
 const ACKS_A_FRAME = 100;
@@ -44,8 +42,6 @@ export class Chat extends EventTarget {
   #ackTimer;
   /** @type {Map<string, ReturnType<typeof setTimeout>>} */
   #holeTimers = new Map();
-  /** @type {Map<string, number>} when a conversation's hole was first met */
-  #holeSince = new Map();
   #holePauses = new Map();
   #filling = new Set();
   #sending = new Set();
@@ -125,7 +121,7 @@ export class Chat extends EventTarget {
       conv.error = null;
       conv.newFrom = conv.unread > 0 ? conv.readSeq + 1 : null;
       if (!conv.loaded) this.loadOlder(conv);
-      if (isGroup(conv.id) && conv.memberCount === null) this.#askName(conv.id, true);
+      if (isGroup(conv.id) && conv.memberCount === null && !conv.isClosed) this.#askName(conv.id, true);
       this.#read(conv);
     }
     this.#change();
@@ -175,14 +171,20 @@ export class Chat extends EventTarget {
 
   /** @param {Conversation} conv one that has no row */
   async #findTail(conv) {
+    const { head } = conv;
     const page = await this.#connection.request("sync", "entries", { conv: conv.id, after: 0, limit: PAGE });
     if (page.more) conv.startAfter(page.last_seq);
-    else this.#takeNewer(conv, page.entries ?? []);
+    else this.#takeNewer(conv, page, head);
   }
 
-  /** @param {Conversation} conv @param {Entry[]} entries ascending */
-  #takeNewer(conv, entries) {
-    conv.addNewer(entries);
+  /**
+   * Takes a page read upwards. Where there is no more, all that was heard of when it was asked for is settled.
+   * @param {Conversation} conv
+   * @param {{entries?: Entry[], last_seq?: number, more?: boolean}} page
+   * @param {number} head the highest seq heard of by then
+   */
+  #takeNewer(conv, { entries = [], last_seq = 0, more = false }, head) {
+    conv.addNewer(entries, more ? 0 : Math.max(last_seq, head));
     for (const entry of entries) this.#learn(conv, entry);
   }
 
@@ -200,6 +202,7 @@ export class Chat extends EventTarget {
     if (!draft || draft.state !== "failed") return;
     draft.state = "sending";
     delete draft.code;
+    delete draft.until;
     this.#outbox.save();
     this.#pump(draft.conv);
     this.#change();
@@ -219,14 +222,15 @@ export class Chat extends EventTarget {
    */
   async createGroup(gid, name, members) {
     const info = await this.#connection.request("group", "create", { gid, name, members });
-    this.#takeInfo(info);
+    this.#takeInfo(info, 0);
     return info.conv;
   }
 
   /** @param {string} conv */
   async groupInfo(conv) {
+    const { head } = this.#conversation(conv);
     const info = await this.#connection.request("group", "info", { conv });
-    this.#takeInfo(info);
+    this.#takeInfo(info, head);
     return info;
   }
 
@@ -291,8 +295,7 @@ export class Chat extends EventTarget {
   /** @param {Conversation} conv @param {Entry} entry */
   #learn(conv, entry) {
     this.#accepted(entry);
-    if (entry.kind === "profile" && typeof entry.body?.name === "string") conv.name = entry.body.name;
-    if (entry.kind === "members" && isGroup(conv.id)) this.#askName(conv.id, conv === this.current);
+    if (entry.kind === "members" && isGroup(conv.id) && !conv.isClosed) this.#askName(conv.id, conv === this.current);
   }
 
   /** After anything came into a conversation. @param {Conversation} conv */
@@ -358,7 +361,9 @@ export class Chat extends EventTarget {
   /** @param {import("./protocol.js").InboxRow} row */
   #takeRow(row) {
     const conv = this.#conversation(row.conv);
-    conv.takeRow(row);
+    const passed = conv.takeRow(row);
+    // What was passed over may have changed the name.
+    if (passed && conv.name !== null && isGroup(conv.id) && !conv.isClosed) this.#askName(conv.id);
     this.#nameIfUnknown(conv);
     this.#read(conv);
   }
@@ -370,12 +375,10 @@ export class Chat extends EventTarget {
     if (!conv.hasHole) {
       clearTimeout(this.#holeTimers.get(conv.id));
       this.#holeTimers.delete(conv.id);
-      this.#holeSince.delete(conv.id);
       this.#holePauses.delete(conv.id);
       return;
     }
     if (this.#stopped || this.#holeTimers.has(conv.id) || this.#filling.has(conv.id)) return;
-    if (!this.#holeSince.has(conv.id)) this.#holeSince.set(conv.id, Date.now());
     const pause = this.#holePauses.get(conv.id) ?? HOLE_MS;
     this.#holeTimers.set(conv.id, setTimeout(() => this.#fill(conv), pause));
   }
@@ -384,24 +387,15 @@ export class Chat extends EventTarget {
   async #fill(conv) {
     this.#holeTimers.delete(conv.id);
     this.#filling.add(conv.id);
-    const before = conv.have;
+    const { have, head } = conv;
     try {
-      const page = await this.#connection.request("sync", "entries", { conv: conv.id, after: conv.have, limit: 100 });
-      if (conv.have >= before) this.#takeNewer(conv, page.entries ?? []);
-      const waited = Date.now() - (this.#holeSince.get(conv.id) ?? Date.now());
-      if (conv.have > before) {
-        this.#holeSince.delete(conv.id);
-        this.#holePauses.delete(conv.id);
-      } else if (waited > HOLE_GIVE_UP_MS) {
-        conv.skipTo(conv.head);
-      } else {
-        // Nothing yet: the write that took this seq is still on its way. Ask less and less often.
-        const pause = this.#holePauses.get(conv.id) ?? HOLE_MS;
-        this.#holePauses.set(conv.id, Math.min(pause * 2, HOLE_MAX_PAUSE_MS));
-      }
+      const page = await this.#connection.request("sync", "entries", { conv: conv.id, after: have, limit: 100 });
+      if (conv.have >= have) this.#takeNewer(conv, page, head);
+      if (conv.have > have) this.#holePauses.delete(conv.id);
+      else this.#holePauses.set(conv.id, Math.min((this.#holePauses.get(conv.id) ?? HOLE_MS) * 2, HOLE_MAX_PAUSE_MS));
     } catch (error) {
       if (error.retryable) this.#holePauses.set(conv.id, HOLE_MAX_PAUSE_MS);
-      else conv.skipTo(conv.head);
+      else conv.skipTo(head);
     } finally {
       this.#filling.delete(conv.id);
       this.#settle(conv);
@@ -492,23 +486,26 @@ export class Chat extends EventTarget {
       if (error.code === "closed") return;
       draft.state = "failed";
       draft.code = error instanceof ProtocolError ? error.code : "internal";
+      if (error.retryAfterMs) draft.until = Date.now() + error.retryAfterMs;
       this.#outbox.save();
+      // The row tells since when.
+      if (error.code === "not_member") this.#syncSoon();
     }
   }
 
   // --- groups ----------------------------------------------------------------------------------------------------
 
-  /** @param {any} info */
-  #takeInfo(info) {
+  /** @param {any} info @param {number} head the highest seq heard of when it was asked for */
+  #takeInfo(info, head) {
     const conv = this.#conversation(info.conv);
-    if (typeof info.name === "string" && info.name) conv.name = info.name;
+    if (typeof info.name === "string" && info.name) conv.takeName(info.name, head);
     if (typeof info.members === "number") conv.memberCount = info.members;
     this.#change();
   }
 
   /** @param {Conversation} conv */
   #nameIfUnknown(conv) {
-    if (isGroup(conv.id) && conv.name === null && !this.#names.has(conv.id)) this.#askName(conv.id);
+    if (isGroup(conv.id) && conv.name === null) this.#askName(conv.id);
   }
 
   /** Asks for a group's name and size, one group at a time. @param {string} id @param {boolean} [first] */
@@ -522,14 +519,23 @@ export class Chat extends EventTarget {
     this.#naming = true;
     let id;
     while ((id = this.#unnamed.shift()) && !this.#stopped) {
+      const conv = this.#conversation(id);
       try {
-        await this.groupInfo(id);
+        if (conv.isClosed) await this.#findFirstName(conv);
+        else await this.groupInfo(id);
       } catch {
-        const conv = this.#conversation(id);
-        conv.name ??= this.#names.get(id) ?? id.slice(2);
+        // It is called by its id then.
       }
+      conv.name ??= this.#names.get(id) ?? id.slice(2);
+      this.#change();
     }
     this.#naming = false;
+  }
+
+  /** Nobody tells those who have left how their group is called, but they may have seen it begin. @param {Conversation} conv */
+  async #findFirstName(conv) {
+    const page = await this.#connection.request("sync", "entries", { conv: conv.id, after: 0, limit: 1 });
+    for (const entry of page.entries ?? []) conv.heed(entry);
   }
 
   #change() {

@@ -2,7 +2,7 @@
  * What this client knows of one conversation: a window of its log, the holes in it, and how much of it is unread.
  * Pure bookkeeping: no I/O, no clock.
  */
-import { isCountable } from "./protocol.js";
+import { isCountable, isGroup } from "./protocol.js";
 
 /** @typedef {import("./protocol.js").Entry} Entry */
 /** @typedef {import("./protocol.js").InboxRow} InboxRow */
@@ -10,14 +10,20 @@ import { isCountable } from "./protocol.js";
 /** A gap longer than this is not filled: the window starts anew at the tail. */
 const MAX_FILL = 300;
 
+/** @param {unknown} users @param {string} me */
+const named = (users, me) => Array.isArray(users) && users.includes(me);
+
 export class Conversation {
   /** @type {InboxRow|null} */
   row = null;
-  /** Everything in `[low, have]` is here, save what the server hides from this user. */
+  /** Everything in `[low, have]` is here, save what is closed to this user. */
   have = 0;
   low = 1;
   /** The highest seq heard of. Above `have`: something is missing. */
   head = 0;
+  /** Whether this user was in the group at the end of what is known of it. */
+  isMember = true;
+  dissolved = false;
   /** Whether the first page of history was asked for. */
   loaded = false;
   atStart = false;
@@ -29,7 +35,7 @@ export class Conversation {
   confirmedRead = 0;
   /** Acknowledged up to here. */
   acked = 0;
-  /** @type {string|null} the name of a group */
+  /** @type {string|null} the name of a group; see `takeName` */
   name = null;
   /** @type {number|null} the number of members of a group */
   memberCount = null;
@@ -41,6 +47,9 @@ export class Conversation {
   #entries = new Map();
   /** @type {Entry[]|null} */
   #sorted = null;
+  /** The seqs up to which `isMember` and `name` are known: what is older changes them no more. */
+  #memberAt = 0;
+  #namedAt = 0;
   /** The server's last word: `unread` of them up to `through`; entries above are counted here. */
   #base = { unread: 0, through: 0 };
 
@@ -58,6 +67,11 @@ export class Conversation {
 
   get hasHole() {
     return this.head > this.have;
+  }
+
+  /** Whether nothing can be said here any more. */
+  get isClosed() {
+    return this.dissolved || !this.isMember;
   }
 
   get unread() {
@@ -82,10 +96,13 @@ export class Conversation {
   /**
    * Takes a row of the inbox. The server's numbers win, except over a read that is still on its way.
    * @param {InboxRow} row
+   * @returns {boolean} whether the window begins anew, so that entries were passed over
    */
   takeRow(row) {
     const first = this.row === null && this.#entries.size === 0 && !this.loaded;
     this.row = row;
+    if (row.left_seq !== undefined) this.#takeMembership(row.left_seq, false);
+    else if (row.last_seq > this.#memberAt) this.#takeMembership(row.last_seq, true);
     this.head = Math.max(this.head, row.last_seq);
     this.acked = Math.max(this.acked, row.ack_seq ?? 0);
     this.confirmedRead = Math.max(this.confirmedRead, row.read_seq);
@@ -93,9 +110,37 @@ export class Conversation {
       this.readSeq = row.read_seq;
       this.#base = { unread: row.unread, through: row.last_seq };
     }
-    if (first || row.last_seq - this.have > MAX_FILL || (!this.loaded && row.last_seq > this.have)) {
-      this.#rebase(row.last_seq);
+    const passes = first || row.last_seq - this.have > MAX_FILL || (!this.loaded && row.last_seq > this.have);
+    if (passes) this.#rebase(row.last_seq);
+    return passes;
+  }
+
+  /**
+   * Takes the name that the server gives the group. One that an entry above `through` gave is newer.
+   * @param {string} name
+   * @param {number} through the highest seq heard of when the server was asked
+   */
+  takeName(name, through) {
+    if (through < this.#namedAt) return;
+    this.#namedAt = through;
+    this.name = name;
+  }
+
+  /**
+   * Takes what an entry says about the group itself, whatever else becomes of the entry. A later one wins.
+   * @param {Entry} entry
+   */
+  heed({ kind, seq, body }) {
+    if (!isGroup(this.id) || (kind !== "members" && kind !== "profile")) return;
+    if (body?.dissolved === true) this.dissolved = true;
+    const name = kind === "members" ? body?.group?.name : body?.name;
+    if (typeof name === "string" && seq > this.#namedAt) {
+      this.#namedAt = seq;
+      this.name = name;
     }
+    if (kind !== "members") return;
+    if (named(body?.added, this.me)) this.#takeMembership(seq, true);
+    else if (named(body?.removed, this.me)) this.#takeMembership(seq, false);
   }
 
   /**
@@ -116,14 +161,13 @@ export class Conversation {
   }
 
   /**
-   * Takes a page read upwards from `have`. What it leaves out between its entries is hidden from this user.
+   * Takes a page read upwards from `have`. What it leaves out is closed to this user.
    * @param {Entry[]} entries ascending
+   * @param {number} through nothing else is there for this user up to here
    */
-  addNewer(entries) {
+  addNewer(entries, through) {
     this.add(entries);
-    const last = entries.at(-1)?.seq ?? 0;
-    this.have = Math.max(this.have, last);
-    this.#advance();
+    this.skipTo(Math.max(through, entries.at(-1)?.seq ?? 0));
   }
 
   /**
@@ -140,9 +184,10 @@ export class Conversation {
     this.atStart = !more || entries.length === 0 || this.low <= 1;
   }
 
-  /** Gives up on what is missing up to `seq`: the server has nothing there for this user. @param {number} seq */
+  /** Passes over what is missing up to `seq`: the server has nothing there for this user. @param {number} seq */
   skipTo(seq) {
     this.have = Math.max(this.have, seq);
+    this.head = Math.max(this.head, seq);
     this.#advance();
   }
 
@@ -188,11 +233,19 @@ export class Conversation {
     this.#entries.set(entry.seq, entry);
     this.#sorted = null;
     this.head = Math.max(this.head, entry.seq);
+    this.heed(entry);
     // Whoever writes has read what was there: the server moves the sender's read_seq the same way.
     if (entry.from === this.me && isCountable(entry.kind) && entry.seq > this.readSeq) {
       this.readSeq = entry.seq;
       if (entry.seq >= this.#base.through) this.#base = { unread: 0, through: entry.seq };
     }
+  }
+
+  /** @param {number} seq @param {boolean} isMember */
+  #takeMembership(seq, isMember) {
+    if (seq < this.#memberAt) return;
+    this.#memberAt = seq;
+    this.isMember = isMember;
   }
 
   #advance() {

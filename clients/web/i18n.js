@@ -46,6 +46,7 @@ const EN = {
   role_owner: "Owner",
   role_admin: "Admin",
   you: "You",
+  youObject: "you",
   youSuffix: "{name} (you)",
   more: "Show more",
   writeMessage: "Write a message",
@@ -72,12 +73,38 @@ const EN = {
   recalledByYou: "You recalled a message",
   youPrefix: "You: {text}",
   namePrefix: "{name}: {text}",
+  groupFounded: "{by} created the group “{name}”",
+  groupLeft: "You are no longer in this group.",
+  groupDissolved: "This group was dissolved.",
   membersAdded: "{by} added {names}",
-  membersJoined: "{names} joined",
+  membersJoined: "{by} joined",
   membersRemoved: "{by} removed {names}",
-  membersLeft: "{names} left",
+  membersLeft: "{by} left",
   membersChanged: "The members changed",
-  profileRenamed: "The group is now called “{name}”",
+  roleOwner: "{by} made {name} the owner",
+  roleAdmin: "{by} made {name} an admin",
+  roleMember: "{by} took the admin role from {name}",
+  memberMutedUntil: "{by} muted {name} until {time}",
+  memberMuted: "{by} muted {name}",
+  memberUnmuted: "{by} unmuted {name}",
+  profileName: "{by} changed the name to “{name}”",
+  profileNotice: "{by} changed the notice",
+  profileNoticeRemoved: "{by} removed the notice",
+  profileAvatar: "{by} changed the picture",
+  profileHistoryShown: "{by} let new members see earlier messages",
+  profileHistoryHidden: "{by} hid earlier messages from new members",
+  profileJoinOpen: "{by} let anybody join",
+  profileJoinApproval: "{by} made joining need approval",
+  profileJoinInvite: "{by} made the group invite-only",
+  profileInviteMembers: "{by} let all members invite others",
+  profileInviteAdmins: "{by} let only admins invite others",
+  profileMentionMembers: "{by} let all members mention everybody",
+  profileMentionAdmins: "{by} let only admins mention everybody",
+  allMutedUntil: "{by} muted everybody until {time}",
+  allMuted: "{by} muted everybody",
+  allUnmuted: "{by} let everybody write again",
+  profileDissolved: "{by} dissolved the group",
+  profileChangedBy: "{by} changed the group’s details",
   profileChanged: "The group’s details changed",
   pinned: "{name} pinned a message",
   unpinned: "{name} unpinned a message",
@@ -111,6 +138,7 @@ const EN = {
   error_not_member: "You are not a member of this conversation.",
   error_blocked: "This person does not accept messages from you.",
   error_muted: "You are muted in this conversation.",
+  mutedHereUntil: "You are muted in this conversation until {time}.",
   error_too_large: "The message is too large.",
   error_rate_limited: "Too many messages at once. Wait a moment.",
   error_conflict: "Somebody else changed this at the same time.",
@@ -172,6 +200,7 @@ const ZH = {
   role_owner: "群主",
   role_admin: "管理员",
   you: "您",
+  youObject: "您",
   youSuffix: "{name}（您）",
   more: "显示更多",
   writeMessage: "输入消息",
@@ -198,12 +227,38 @@ const ZH = {
   recalledByYou: "您撤回了一条消息",
   youPrefix: "您：{text}",
   namePrefix: "{name}：{text}",
+  groupFounded: "{by} 创建了群聊“{name}”",
+  groupLeft: "您已不在此群聊中。",
+  groupDissolved: "此群聊已解散。",
   membersAdded: "{by} 邀请 {names} 加入了群聊",
-  membersJoined: "{names} 加入了群聊",
+  membersJoined: "{by} 加入了群聊",
   membersRemoved: "{by} 将 {names} 移出了群聊",
-  membersLeft: "{names} 退出了群聊",
+  membersLeft: "{by} 退出了群聊",
   membersChanged: "群成员有变化",
-  profileRenamed: "群名称已改为“{name}”",
+  roleOwner: "{by} 将群主转让给了 {name}",
+  roleAdmin: "{by} 将 {name} 设为管理员",
+  roleMember: "{by} 取消了 {name} 的管理员身份",
+  memberMutedUntil: "{by} 将 {name} 禁言至 {time}",
+  memberMuted: "{by} 将 {name} 禁言",
+  memberUnmuted: "{by} 解除了 {name} 的禁言",
+  profileName: "{by} 将群名称改为“{name}”",
+  profileNotice: "{by} 修改了群公告",
+  profileNoticeRemoved: "{by} 删除了群公告",
+  profileAvatar: "{by} 更换了群头像",
+  profileHistoryShown: "{by} 允许新成员查看历史消息",
+  profileHistoryHidden: "{by} 不再允许新成员查看历史消息",
+  profileJoinOpen: "{by} 允许任何人加入群聊",
+  profileJoinApproval: "{by} 将入群方式改为需要审批",
+  profileJoinInvite: "{by} 将入群方式改为仅限邀请",
+  profileInviteMembers: "{by} 允许所有成员邀请他人",
+  profileInviteAdmins: "{by} 设置为仅管理员可邀请他人",
+  profileMentionMembers: "{by} 允许所有成员提及全体成员",
+  profileMentionAdmins: "{by} 设置为仅管理员可提及全体成员",
+  allMutedUntil: "{by} 开启了全员禁言，至 {time}",
+  allMuted: "{by} 开启了全员禁言",
+  allUnmuted: "{by} 解除了全员禁言",
+  profileDissolved: "{by} 解散了群聊",
+  profileChangedBy: "{by} 更新了群资料",
   profileChanged: "群资料已更新",
   pinned: "{name} 置顶了一条消息",
   unpinned: "{name} 取消了一条置顶",
@@ -237,6 +292,7 @@ const ZH = {
   error_not_member: "您不是此会话的成员。",
   error_blocked: "对方不接收您的消息。",
   error_muted: "您在此会话中已被禁言。",
+  mutedHereUntil: "您在此会话中已被禁言至 {time}。",
   error_too_large: "消息过大。",
   error_rate_limited: "发送过于频繁，请稍候。",
   error_conflict: "其他人同时修改了此内容。",
@@ -257,6 +313,7 @@ const ZH = {
 const TEXTS = { en: EN, zh: ZH };
 const LOCALES = { en: "en", zh: "zh-CN" };
 const STORAGE_KEY = "im.language";
+const FOR_EVER_MS = 10 * 366 * 86_400_000;
 
 /** @type {Language} */
 let language = initialLanguage();
@@ -286,6 +343,8 @@ function makeFormats() {
     day: format({ weekday: "long", month: "long", day: "numeric" }),
     dayOfYear: format({ year: "numeric", month: "long", day: "numeric" }),
     short: format({ month: "short", day: "numeric" }),
+    moment: format({ month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" }),
+    momentOfYear: format({ dateStyle: "medium", timeStyle: "short" }),
     shortOfYear: format({ year: "numeric", month: "numeric", day: "numeric" }),
   };
 }
@@ -337,6 +396,19 @@ export const clock = (ts) => formats.time.format(ts);
 
 /** @param {number} ts */
 export const fullTime = (ts) => formats.full.format(ts);
+
+/**
+ * A point of time as seen from another one: with its day where that is another day, with its year where that is too.
+ * @param {number} ts
+ * @param {number} from
+ * @returns {string|null} null where there is no such time, or it is so far away that it means for ever
+ */
+export function timeFrom(ts, from) {
+  if (!(Math.abs(ts - from) < FOR_EVER_MS)) return null;
+  if (dayKey(ts) === dayKey(from)) return clock(ts);
+  const sameYear = new Date(ts).getFullYear() === new Date(from).getFullYear();
+  return (sameYear ? formats.moment : formats.momentOfYear).format(ts);
+}
 
 /** The heading of a day in a conversation. @param {number} ts */
 export function dayName(ts) {

@@ -8,6 +8,7 @@
  * @property {number} ts
  * @property {"sending"|"failed"} state
  * @property {string} [code] the error code, if it failed
+ * @property {number} [until] when the server may take it, if it said so: milliseconds since the epoch
  */
 
 export class Outbox {

@@ -27,6 +27,7 @@
  * @property {boolean} [pinned]
  * @property {boolean} [hidden]
  * @property {number} [updated]
+ * @property {number} [left_seq] the last entry that this user may see; absent for a member
  */
 
 /** Longest message text, in bytes of UTF-8. Leaves room for the envelope in a frame of 32 KiB. */

@@ -1,52 +1,12 @@
-/** What entries say, in words: notices, previews, and the names of kinds that have no view of their own. */
-import { joinNames, kindName, t } from "./i18n.js";
-import { isCountable, isGroup, isSilent } from "./protocol.js";
+/** What messages say, in words: previews, and the names of kinds that have no view of their own. */
+import { kindName, t } from "./i18n.js";
+import { isCountable, isGroup } from "./protocol.js";
 
 /** @typedef {import("./protocol.js").Entry} Entry */
 /** @typedef {import("./chat.js").Chat} Chat */
 
-/** @param {unknown} users @returns {string[]} */
-const ids = (users) => (Array.isArray(users) ? users.filter((user) => typeof user === "string") : []);
-
-/** @param {Chat} chat @param {string} user */
-const who = (chat, user) => (user === chat.me ? t("you") : chat.nameOf(user));
-
-/** @param {Chat} chat @param {Entry} entry */
-function membersText(chat, { from, body }) {
-  const added = ids(body?.added);
-  const removed = ids(body?.removed);
-  const by = typeof body?.by === "string" ? body.by : from;
-  const names = (users) => joinNames(users.map((user) => who(chat, user)));
-  const parts = [];
-  const joined = added.filter((user) => user === by);
-  const invited = added.filter((user) => user !== by);
-  if (invited.length) parts.push(t("membersAdded", { by: who(chat, by), names: names(invited) }));
-  else if (joined.length) parts.push(t("membersJoined", { names: names(joined) }));
-  if (removed.length === 1 && removed[0] === by) parts.push(t("membersLeft", { names: names(removed) }));
-  else if (removed.length) parts.push(t("membersRemoved", { by: who(chat, by), names: names(removed) }));
-  return parts.join(" · ") || t("membersChanged");
-}
-
-/**
- * The line that an entry leaves in the conversation when it is no message.
- * @param {Chat} chat
- * @param {Entry} entry
- * @returns {string|null} null for messages, and for what shows nothing of its own
- */
-export function noticeText(chat, entry) {
-  if (isCountable(entry.kind) || isSilent(entry.kind)) return null;
-  const name = who(chat, entry.from);
-  switch (entry.kind) {
-    case "members":
-      return membersText(chat, entry);
-    case "profile":
-      return typeof entry.body?.name === "string" ? t("profileRenamed", { name: entry.body.name }) : t("profileChanged");
-    case "pin":
-      return t(entry.body?.on === false ? "unpinned" : "pinned", { name });
-    default:
-      return t("unsupported", { kind: String(entry.kind) });
-  }
-}
+/** What a conversation that has nothing but such an entry shows in the list. */
+const NOTICES = /** @type {const} */ ({ members: "membersChanged", profile: "profileChanged" });
 
 /** @param {Chat} chat @param {string} from */
 export const recallText = (chat, from) =>
@@ -91,8 +51,9 @@ export function previewOf(chat, conv) {
   if (draft) return t("youPrefix", { text: draft.text });
   const entry = conv.lastEntry;
   const last = conv.row?.last;
-  if (!entry || (last && last.ts > entry.ts)) {
+  if (!entry || (last && last.ts > entry.ts && isCountable(last.kind))) {
     if (!last) return "";
+    if (!isCountable(last.kind)) return Object.hasOwn(NOTICES, last.kind) ? t(NOTICES[last.kind]) : "";
     return said(chat, conv, last.from, last.preview || kindName(last.kind) || "");
   }
   const { edits, recalls } = changesIn(conv.entries);

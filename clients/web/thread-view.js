@@ -1,8 +1,9 @@
 /** The open conversation: its messages, where it is scrolled to, and the box to write in. */
 import { avatar, h, hue, icon, reconcile } from "./dom.js";
-import { clock, currentLanguage, dayKey, dayName, errorText, fullTime, t } from "./i18n.js";
+import { clock, currentLanguage, dayKey, dayName, errorText, fullTime, t, timeFrom } from "./i18n.js";
+import { noticeText } from "./notices.js";
 import { MAX_TEXT_BYTES, isCountable, isGroup, peerOf, utf8Length } from "./protocol.js";
-import { changesIn, noticeText, recallText, summary } from "./texts.js";
+import { changesIn, recallText, summary } from "./texts.js";
 
 /** @typedef {import("./chat.js").Chat} Chat */
 /** @typedef {import("./conversation.js").Conversation} Conversation */
@@ -58,7 +59,7 @@ export class ThreadView {
     if (conv !== this.#shown) this.#switchTo(conv);
     if (!conv) return;
     this.#renderHead(chat, conv);
-    this.#text.disabled = !canWrite;
+    this.#renderComposer(conv, canWrite);
     const anchor = this.#placed && !this.#atBottom ? this.#anchor() : null;
     this.#renderTop(chat, conv);
     this.#renderMessages(chat, conv);
@@ -94,7 +95,7 @@ export class ThreadView {
     reconcile(byId("thread-avatar"), [{ key: id, sig: title, make: () => avatar(id, title, { group }) }]);
     byId("thread-title").textContent = title;
     const count = conv.memberCount;
-    const groupText = count === null ? t("group") : count === 1 ? t("groupOfOne") : t("groupOf", { count });
+    const groupText = count === null || conv.isClosed ? t("group") : count === 1 ? t("groupOfOne") : t("groupOf", { count });
     byId("thread-subtitle").textContent = group ? groupText : title === id ? t("direct") : id;
     byId("info-button").hidden = !group;
     const placeholder = t("writeMessage");
@@ -104,6 +105,16 @@ export class ThreadView {
     const badge = byId("back-badge");
     badge.hidden = others <= 0;
     badge.textContent = others > 99 ? "99+" : String(others);
+  }
+
+  /** @param {Conversation} conv @param {boolean} canWrite */
+  #renderComposer(conv, canWrite) {
+    this.#text.disabled = !canWrite || conv.isClosed;
+    for (const part of ["composer-box", "composer-hint"]) byId(part).hidden = conv.isClosed;
+    const closed = byId("composer-closed");
+    const text = conv.isClosed ? t(conv.dissolved ? "groupDissolved" : "groupLeft") : "";
+    closed.hidden = !conv.isClosed;
+    if (closed.textContent !== text) closed.textContent = text;
   }
 
   /** @param {Chat} chat @param {Conversation} conv */
@@ -248,7 +259,7 @@ function itemsOf(chat, conv) {
   let day = "";
   let lined = false;
   // The line stands only where the first unread message is: not at the top of a page in the middle of them.
-  const newFrom = conv.newFrom !== null && conv.newFrom >= conv.low ? conv.newFrom : null;
+  const newFrom = conv.newFrom !== null && (conv.newFrom >= conv.low || conv.atStart) ? conv.newFrom : null;
   const lang = currentLanguage();
 
   const separate = (ts) => {
@@ -293,19 +304,26 @@ function itemsOf(chat, conv) {
     separate(draft.ts);
     const joined = above !== null && above.from === chat.me && draft.ts - above.ts < RUN_MS;
     above = { from: chat.me, ts: draft.ts };
-    const { cmid, text, ts, state, code } = draft;
-    items.push(messageItem(chat, { key: `c:${cmid}`, cmid, from: chat.me, ts, text, plain: true, state, code, joined, edited: false }));
+    const { cmid, text, ts, state } = draft;
+    const failure = state === "failed" ? failureText(draft) : "";
+    items.push(messageItem(chat, { key: `c:${cmid}`, cmid, from: chat.me, ts, text, plain: true, state, failure, joined, edited: false }));
   }
   return items;
+}
+
+/** Why a message was not sent. @param {import("./outbox.js").Draft} draft */
+function failureText({ code = "", until }) {
+  const time = code === "muted" && until ? timeFrom(until, Date.now()) : null;
+  return time ? t("mutedHereUntil", { time }) : errorText(code);
 }
 
 /**
  * @param {Chat} chat
  * @param {{key: string, seq?: number, cmid?: string, from: string, ts: number, text: string, plain: boolean,
- *   state: string, code?: string, joined: boolean, edited: boolean}} message
+ *   state: string, failure?: string, joined: boolean, edited: boolean}} message
  */
 function messageItem(chat, message) {
-  const { key, seq, cmid = "", from, ts, text, plain, state, code = "", joined, edited } = message;
+  const { key, seq, cmid = "", from, ts, text, plain, state, failure = "", joined, edited } = message;
   const own = from === chat.me;
   const name = chat.nameOf(from);
   const make = () => {
@@ -328,9 +346,9 @@ function messageItem(chat, message) {
             h("time", { datetime: new Date(ts).toISOString(), title: fullTime(ts) }, clock(ts)),
             marks[state]?.())),
         state === "failed" && h("div", { class: "failure", role: "alert" },
-          h("span", {}, `${t("notSent")} · ${errorText(code)}`),
+          h("span", {}, `${t("notSent")} · ${failure}`),
           h("button", { type: "button", class: "link", onclick: () => chat.retry(cmid) }, t("retry")),
           h("button", { type: "button", class: "link", onclick: () => chat.discard(cmid) }, t("discard")))));
   };
-  return { key, sig: JSON.stringify([seq, name, ts, text, state, code, joined, edited, currentLanguage()]), make };
+  return { key, sig: JSON.stringify([seq, name, ts, text, state, failure, joined, edited, currentLanguage()]), make };
 }

@@ -1,6 +1,7 @@
 """The chat page as its reader sees it: what the tests do with it and look for, whatever backend is behind."""
 
 import re
+from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page, expect
 
@@ -58,3 +59,12 @@ class ChatPage:
     def expect_texts(self, *texts: str) -> None:
         """The messages shown are these, in this order."""
         expect(self.messages.locator(".text")).to_have_text(list(texts))
+
+
+def wait_until(page: Page, condition: Callable[[], bool], timeout_ms: int = 10_000) -> None:
+    """Waits for something that the page does not show, while the page goes on."""
+    waited = 0
+    while not condition():
+        assert waited < timeout_ms, "it did not happen in time"
+        page.wait_for_timeout(50)
+        waited += 50

@@ -37,10 +37,11 @@ T = TypeVar("T")
 class RefusedError(Exception):
     """Becomes the error of a reply."""
 
-    def __init__(self, code: str, *, retryable: bool = False) -> None:
+    def __init__(self, code: str, *, retryable: bool = False, retry_after_ms: int | None = None) -> None:
         super().__init__(code)
         self.code = code
         self.retryable = retryable
+        self.retry_after_ms = retry_after_ms
 
 
 def make_token(user: str) -> str:
@@ -60,26 +61,42 @@ def subject_of(token: str) -> str | None:
 
 @dataclass
 class Log:
+    """A conversation. `stays` has, for each who ever was in it, the first and the last seq (None: they are in it) of
+    every stay: that is what they may see.
+    """
+
     conv: str
     members: list[str]
     name: str = ""
     owner: str = ""
+    history: bool = False
+    dissolved: bool = False
     entries: list[Data] = field(default_factory=list)
+    stays: dict[str, list[tuple[int, int | None]]] = field(default_factory=dict)
     read_seq: dict[str, int] = field(default_factory=dict)
     ack_seq: dict[str, int] = field(default_factory=dict)
     version: int = 0
 
+    def __post_init__(self) -> None:
+        self.stays = {user: [(1, None)] for user in self.members}
+
+    def seen_by(self, user: str) -> list[Data]:
+        """The entries that the user may see."""
+        stays = self.stays.get(user, [])
+        return [e for e in self.entries if any(a <= e["seq"] and (b is None or e["seq"] <= b) for a, b in stays)]
+
     def unread(self, user: str) -> int:
         after = self.read_seq.get(user, 0)
-        return sum(e["seq"] > after and e["from"] != user and e["kind"] in COUNTABLE for e in self.entries)
+        return sum(e["seq"] > after and e["from"] != user and e["kind"] in COUNTABLE for e in self.seen_by(user))
 
     def row(self, user: str) -> Data:
-        last = next((e for e in reversed(self.entries) if e["kind"] in COUNTABLE), None)
+        seen = self.seen_by(user)
+        last = seen[-1]
+        left = {"left_seq": last["seq"]} if self.dissolved or user not in self.members else {}
         return {
             "conv": self.conv,
-            "last_seq": len(self.entries),
-            "last": last
-            and {
+            "last_seq": last["seq"],
+            "last": {
                 "kind": last["kind"],
                 "from": last["from"],
                 "ts": last["ts"],
@@ -93,7 +110,8 @@ class Log:
             "pinned": False,
             "draft": "",
             "hidden": False,
-            "updated": self.entries[-1]["ts"] if self.entries else 0,
+            "updated": last["ts"],
+            **left,
         }
 
 
@@ -188,6 +206,34 @@ class FakeBackend:
 
         return self._call(append())
 
+    def add(self, conv: str, user: str, *, by: str) -> int:
+        """Adds a member, or lets them join by themself, and returns the entry's seq."""
+
+        def joined(log: Log, seq: int) -> None:
+            log.stays[user] = [(1, None)] if log.history else [*log.stays.get(user, []), (seq, None)]
+            log.members.append(user)
+            log.read_seq[user] = seq - 1
+
+        return self._change(conv, by, "members", {"added": [user], "removed": [], "by": by}, joined)
+
+    def remove(self, conv: str, user: str, *, by: str) -> int:
+        """Removes a member, or lets them leave by themself, and returns the entry's seq: the last one they see."""
+
+        def left(log: Log, seq: int) -> None:
+            first, _ = log.stays[user].pop()
+            log.stays[user].append((first, seq))
+            log.members.remove(user)
+
+        return self._change(conv, by, "members", {"added": [], "removed": [user], "by": by}, left)
+
+    def dissolve(self, conv: str, *, by: str) -> int:
+        """Ends a group, and returns the entry's seq."""
+
+        def ended(log: Log, _seq: int) -> None:
+            log.dissolved = True
+
+        return self._change(conv, by, "profile", {"dissolved": True}, ended)
+
     def read_elsewhere(self, conv: str, user: str, seq: int) -> None:
         """Reads up to `seq`, as if on another device of the user."""
 
@@ -200,9 +246,10 @@ class FakeBackend:
         """Does what the next `op` asks, and loses the reply."""
         self._run(lambda: self._drop_replies.append(op))
 
-    def refuse_next(self, op: str, code: str, *, retryable: bool = False) -> None:
+    def refuse_next(self, op: str, code: str, *, retryable: bool = False, retry_after_ms: int | None = None) -> None:
         """Answers the next `op` with an error."""
-        self._run(lambda: self._refusals.append((op, RefusedError(code, retryable=retryable))))
+        error = RefusedError(code, retryable=retryable, retry_after_ms=retry_after_ms)
+        self._run(lambda: self._refusals.append((op, error)))
 
     def drop_next_push(self, user: str) -> None:
         """Loses the next `entries` push to the user: a hole."""
@@ -264,28 +311,30 @@ class FakeBackend:
 
     async def _inbox(self, socket: Socket, data: Data) -> Data:
         since = int(data.get("since", -1))
-        logs = [
-            log for log in self._logs.values() if socket.user in log.members and log.version > since and log.entries
-        ]
+        logs = [log for log in self._logs.values() if log.version > since and log.seen_by(socket.user)]
         return {"conversations": [log.row(socket.user) for log in logs], "inbox": str(self._version)}
 
     async def _entries(self, socket: Socket, data: Data) -> Data:
-        log = self._log_for(socket.user, data["conv"])
+        log = self._visible_to(socket.user, data["conv"])
+        seen = log.seen_by(socket.user)
         limit = int(data["limit"])
         if "after" in data:
-            found = [e for e in log.entries if e["seq"] > data["after"]]
+            found = [e for e in seen if e["seq"] > data["after"]]
         else:
-            found = [e for e in reversed(log.entries) if e["seq"] < data["before"]]
-        return {"entries": found[:limit], "last_seq": len(log.entries), "more": len(found) > limit}
+            found = [e for e in reversed(seen) if e["seq"] < data["before"]]
+        last_seq = seen[-1]["seq"] if seen else 0
+        return {"entries": found[:limit], "last_seq": last_seq, "more": len(found) > limit}
 
     async def _ack(self, socket: Socket, data: Data) -> Data:
         for ack in data["acks"]:
-            log = self._log_for(socket.user, ack["conv"])
+            log = self._visible_to(socket.user, ack["conv"])
+            _require_seen(log, socket.user, ack["seq"])
             log.ack_seq[socket.user] = max(ack["seq"], log.ack_seq.get(socket.user, 0))
         return {}
 
     async def _read(self, socket: Socket, data: Data) -> Data:
-        log = self._log_for(socket.user, data["conv"])
+        log = self._visible_to(socket.user, data["conv"])
+        _require_seen(log, socket.user, data["seq"])
         return await self._mark_read(log, socket.user, int(data["seq"]), but=socket)
 
     async def _create_group(self, socket: Socket, data: Data) -> Data:
@@ -293,7 +342,8 @@ class FakeBackend:
         members = [socket.user, *(user for user in data["members"] if user != socket.user)]
         if conv not in self._logs:
             self._make_group(conv, data["name"], members)
-            body = {"added": members[1:], "removed": [], "by": socket.user}
+            group = {"name": data["name"], "notice": "", "join_mode": "invite", "history": False}
+            body = {"added": members, "removed": [], "by": socket.user, "group": group}
             await self._fan_out(conv, [self._append(conv, socket.user, "members", body)])
         return await self._group_info(socket, {"conv": conv})
 
@@ -307,7 +357,7 @@ class FakeBackend:
             "owner": log.owner,
             "members": len(log.members),
             "join_mode": "invite",
-            "history": "all",
+            "history": log.history,
             "me": {"role": role, "joined_seq": 0},
         }
 
@@ -321,6 +371,17 @@ class FakeBackend:
             ]
         }
 
+    def _change(self, conv: str, by: str, kind: str, body: Data, then: Callable[[Log, int], None]) -> int:
+        """Appends an entry that changes a group, changes it, and then pushes the entry: the rows come first."""
+
+        async def change() -> int:
+            entry = self._append(conv, by, kind, body)
+            then(self._logs[conv], int(entry["seq"]))
+            await self._fan_out(conv, [entry])
+            return int(entry["seq"])
+
+        return self._call(change())
+
     # --- state ----------------------------------------------------------------------------------------------------
 
     def _make_group(self, conv: str, name: str, members: list[str]) -> None:
@@ -330,9 +391,14 @@ class FakeBackend:
         log = self._logs.get(conv)
         if log is None:
             raise RefusedError("not_found")
-        if user not in log.members:
+        if user not in log.members or log.dissolved:
             raise RefusedError("not_member")
         return log
+
+    def _visible_to(self, user: str, conv: str) -> Log:
+        """A conversation to read in: whoever left it may still do so."""
+        log = self._logs.get(conv)
+        return log if log is not None and user in log.stays else self._log_for(user, conv)
 
     def _append(
         self, conv: str, sender: str, kind: str, body: Data, *, cmid: str | None = None, ts: int | None = None
@@ -346,6 +412,8 @@ class FakeBackend:
         if cmid:
             entry["cmid"] = cmid
         log.entries.append(entry)
+        if kind == "profile":
+            log.name = body.get("name", log.name)
         log.read_seq[sender] = entry["seq"]
         self._touch(log)
         return entry
@@ -366,7 +434,7 @@ class FakeBackend:
 
     async def _fan_out(self, conv: str, entries: list[Data], but: Socket | None = None) -> None:
         frame = {"push": "entries", "data": {"conv": conv, "entries": entries}}
-        for user in self._logs[conv].members:
+        for user in [user for user in self._logs[conv].stays if entries[0] in self._logs[conv].seen_by(user)]:
             if user in self._drop_pushes:
                 self._drop_pushes.remove(user)
                 continue
@@ -432,6 +500,8 @@ class FakeBackend:
         except RefusedError as error:
             reply["ok"] = False
             reply["error"] = {"code": error.code, "message": "", "retryable": error.retryable}
+            if error.retry_after_ms is not None:
+                reply["error"]["retry_after_ms"] = error.retry_after_ms
         if name in self._drop_replies:
             self._drop_replies.remove(name)
             return
@@ -487,6 +557,11 @@ async def _deliver(connection: ServerConnection, frame: Data) -> None:
 
 def _direct(a: str, b: str) -> str:
     return "d:" + ":".join(sorted((a, b)))
+
+
+def _require_seen(log: Log, user: str, seq: int) -> None:
+    if not any(entry["seq"] == seq for entry in log.seen_by(user)):
+        raise RefusedError("not_found")
 
 
 def _now() -> int:

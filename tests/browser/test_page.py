@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.chat_page import ChatPage
+from tests.browser.chat_page import ChatPage, wait_until
 from tests.browser.fake_backend import FakeBackend, make_token
 
 pytestmark = pytest.mark.browser
@@ -116,15 +116,20 @@ def test_a_text_over_16_kib_is_refused_before_it_is_sent(open_page: OpenPage, ba
 @pytest.mark.parametrize("text", HOSTILE)
 def test_markup_in_messages_and_names_is_shown_as_text(open_page: OpenPage, backend: FakeBackend, text: str) -> None:
     backend.group(GROUP, text, ["alice", "bob"])
-    backend.post(GROUP, "bob", text)
-    backend.post(GROUP, "bob", {"added": [text], "removed": [], "by": text}, kind="members")
+    backend.post(
+        GROUP, "bob", {"added": [text], "removed": [text], "by": text, "group": {"name": text}}, kind="members"
+    )
+    backend.post(GROUP, "bob", {"by": text, "roles": {text: "admin"}, "muted": {text: 1}}, kind="members")
+    backend.post(GROUP, "bob", {"name": text, "notice": text, "avatar": text, "join_mode": text}, kind="profile")
     backend.post(GROUP, "bob", {text: text}, kind=text)
+    backend.post(GROUP, "bob", text)
     alice = open_page("alice")
 
     expect(alice.row(GROUP).locator(".row-preview")).to_have_text(f"Bob Okafor: {text[:60]}")
     alice.select(GROUP)
 
     expect(alice.messages.locator(".text")).to_have_text([text])
+    expect(alice.page.locator(".notice")).to_contain_text([text] * 4)
     expect(alice.title).to_have_text(text)
     alice.send(text)
     expect(alice.messages.locator(".text")).to_have_text([text, text])
@@ -143,7 +148,9 @@ def test_a_group_is_created_and_shows_its_members(open_page: OpenPage) -> None:
 
     expect(alice.title).to_have_text("Climbing on Thursday")
     expect(alice.page.locator("#thread-subtitle")).to_have_text("Group · 2 members")
-    expect(alice.page.locator(".notice")).to_have_text("You added Bob Okafor")
+    expect(alice.page.locator(".notice")).to_have_text(
+        "You created the group “Climbing on Thursday” · You added Bob Okafor"
+    )
     expect(bob.rows.locator(".row-title")).to_have_text(["Climbing on Thursday"])
     alice.page.locator("#info-button").click()
     expect(alice.page.locator(".member")).to_have_text(
@@ -157,6 +164,7 @@ def test_unknown_kinds_pushes_and_fields_are_passed_over(open_page: OpenPage, ba
     alice = open_page("alice", GROUP)
 
     backend.push("alice", {"push": "hologram", "data": {"x": 1}})
+    backend.push("alice", {"push": "request", "data": {"conv": GROUP, "user": "dave", "state": "requested"}})
     backend.push("alice", {"push": "entries", "data": None})
     backend.push("alice", {"neither": "reply nor push"})
     backend.post(GROUP, "bob", {"question": "?"}, kind="poll")
@@ -168,7 +176,7 @@ def test_unknown_kinds_pushes_and_fields_are_passed_over(open_page: OpenPage, ba
 
     alice.expect_texts("before", "File · notes.pdf", "after")
     expect(alice.page.locator(".notice")).to_have_text(
-        ["Something this page cannot show (poll)", "The group is now called “Renamed”"]
+        ["Something this page cannot show (poll)", "Bob Okafor changed the name to “Renamed”"]
     )
     expect(alice.title).to_have_text("Renamed")
 
@@ -522,12 +530,3 @@ def test_the_list_is_walked_with_the_keyboard(open_page: OpenPage, backend: Fake
     alice.page.keyboard.press("Enter")
     expect(alice.title).to_have_text("Bob Okafor")
     expect(alice.composer).to_be_focused()
-
-
-def wait_until(page: Page, condition: Callable[[], bool], timeout_ms: int = 10_000) -> None:
-    """Waits for something that the page does not show, while the page goes on."""
-    waited = 0
-    while not condition():
-        assert waited < timeout_ms, "it did not happen in time"
-        page.wait_for_timeout(50)
-        waited += 50

@@ -8,8 +8,10 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
@@ -36,7 +38,10 @@ class Faults:
     no_idempotency: bool = False  # a second frame with the same cmid is stored again
     pushed_twice: frozenset[int] = frozenset()  # seqs
     not_pushed: frozenset[tuple[int, int]] = frozenset()  # (member, seq): fetching still gives it
-    lost_for_good: frozenset[tuple[int, int]] = frozenset()  # (member, seq): neither pushed nor given
+    lost_for_good: frozenset[tuple[int, int]] = frozenset()  # (member, seq): neither pushed nor given, as if closed
+    withheld: frozenset[tuple[int, int]] = frozenset()  # (member, seq): not pushed, and every page ends before it
+    muted: frozenset[str] = frozenset()  # users whose messages are refused
+    refused_entries: str | None = None  # sync.entries is answered with this error
     swapped: tuple[int, int, int] | None = None  # member, and two seqs whose messages it gets in each other's place
     pushed_in_reverse: bool = False  # every two entries are pushed the later one first
     unread_off_by: dict[int, int] = field(default_factory=dict)  # member -> error of its unread counts
@@ -48,12 +53,20 @@ class Faults:
 
 @dataclass
 class Conversation:
+    """`members` are all who ever were in it, `away` those who are not now, `closed` what each may not see."""
+
     conv: str
     members: list[str]
+    away: set[str] = field(default_factory=set)
+    closed: dict[str, set[int]] = field(default_factory=dict)
     log: list[JsonObject] = field(default_factory=list)
     results: dict[tuple[str, str], JsonObject] = field(default_factory=dict)
     read: dict[str, int] = field(default_factory=dict)
     held_back: list[JsonObject] = field(default_factory=list)
+
+    def seen_by(self, user: str) -> list[JsonObject]:
+        """What of the log `user` may see."""
+        return [entry for entry in self.log if entry["seq"] not in self.closed.get(user, ())]
 
 
 class Refusal(Exception):
@@ -110,13 +123,35 @@ class FakeServer:
             for message in messages:
                 await self.connections[user].send(message if isinstance(message, str) else json.dumps(message))
 
-        asyncio.run_coroutine_threadsafe(send(), self._loop).result(10)
+        self._do(send())
+
+    def join(self, conv: str, user: str) -> None:
+        """The creator adds `user`: what was said before they came, or while they were away, stays closed to them."""
+        conversation = self.conversations[conv]
+        if user not in conversation.members:
+            conversation.members.append(user)
+            conversation.closed[user] = {entry["seq"] for entry in conversation.log}
+        conversation.away.discard(user)
+        self._change_members(conversation, {"added": [user], "removed": []})
+
+    def leave(self, conv: str, user: str) -> None:
+        """The creator removes `user`: the entry that says so is the last one they see."""
+        conversation = self.conversations[conv]
+        self._change_members(conversation, {"added": [], "removed": [user]})
+        conversation.away.add(user)
+
+    def _change_members(self, conversation: Conversation, body: JsonObject) -> None:
+        by = conversation.members[0]
+        self._do(self._append(conversation, "members", by, {**body, "by": by}, ""))
 
     def close_connection(self, user: str) -> None:
-        asyncio.run_coroutine_threadsafe(self.connections[user].close(1001), self._loop).result(10)
+        self._do(self.connections[user].close(1001))
 
     def ops_of(self, user: str) -> list[str]:
         return [f"{frame['route']}.{frame['op']}" for who, frame in self.frames if who == user]
+
+    def _do(self, work: Coroutine[Any, Any, object]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -185,6 +220,8 @@ class FakeServer:
             "body": body,
         }
         log.append(entry)
+        for user in conversation.away:
+            conversation.closed.setdefault(user, set()).add(len(log))
         conversation.held_back.append(entry)
         if not self.faults.pushed_in_reverse or len(conversation.held_back) == 2:
             for held in reversed(conversation.held_back):
@@ -198,7 +235,9 @@ class FakeServer:
             connection = self.connections.get(member)
             if connection is None or member == entry["from"]:
                 continue
-            if (place, seq) not in self.faults.not_pushed and (place, seq) not in self.faults.lost_for_good:
+            faults = self.faults
+            kept_back = faults.not_pushed | faults.lost_for_good | faults.withheld
+            if (place, seq) not in kept_back and seq not in conversation.closed.get(member, ()):
                 seen = self._as_seen(conversation, place, entry)
                 push = json.dumps({"push": "entries", "data": {"conv": conversation.conv, "entries": [seen]}})
                 for _ in range(2 if seq in self.faults.pushed_twice else 1):
@@ -227,7 +266,8 @@ class FakeServer:
 
     def _unread(self, user: str, conversation: Conversation) -> int:
         read = conversation.read.get(user, 0)
-        count: int = sum(e["kind"] == "text" and e["seq"] > read and e["from"] != user for e in conversation.log)
+        seen = conversation.seen_by(user)
+        count: int = sum(e["kind"] == "text" and e["seq"] > read and e["from"] != user for e in seen)
         return count + self.faults.unread_off_by.get(conversation.members.index(user), 0)
 
     async def connect_ping(self, _user: str, _data: JsonObject) -> JsonObject:
@@ -251,6 +291,10 @@ class FakeServer:
             conversation = self.conversations.setdefault(conv, Conversation(conv, [first, second]))
         else:
             conversation = self._of(user, data["conv"])
+        if user in conversation.away:
+            raise Refusal("not_member")
+        if user in self.faults.muted:
+            raise Refusal("muted", retry_after_ms=1)
         known = conversation.results.get((user, data["cmid"]))
         if known is not None and not self.faults.no_idempotency:
             return {**known, "duplicate": True}
@@ -263,23 +307,26 @@ class FakeServer:
     async def sync_entries(self, user: str, data: JsonObject) -> JsonObject:
         conversation = self._of(user, data["conv"])
         assert 1 <= data["limit"] <= 100
+        if self.faults.refused_entries is not None:
+            raise Refusal(self.faults.refused_entries)
         place = conversation.members.index(user)
+        seen = conversation.seen_by(user)
+        last_seq = seen[-1]["seq"] if seen else 0
+        seen = [entry for entry in seen if (place, entry["seq"]) not in self.faults.lost_for_good]
         if "after" in data:
-            chosen = [e for e in conversation.log if e["seq"] > data["after"]][: data["limit"]]
+            chosen = [entry for entry in seen if entry["seq"] > data["after"]]
         else:
-            chosen = [e for e in reversed(conversation.log) if e["seq"] < data["before"]][: data["limit"]]
-        given = [
-            self._as_seen(conversation, place, entry)
-            for entry in chosen
-            if (place, entry["seq"]) not in self.faults.lost_for_good
-        ]
-        return {"entries": given, "last_seq": len(conversation.log), "more": False}
+            chosen = [entry for entry in reversed(seen) if entry["seq"] < data["before"]]
+        given = takewhile(lambda entry: (place, entry["seq"]) not in self.faults.withheld, chosen[: data["limit"]])
+        entries = [self._as_seen(conversation, place, entry) for entry in given]
+        return {"entries": entries, "last_seq": last_seq, "more": len(entries) < len(chosen)}
 
     async def sync_inbox(self, user: str, data: JsonObject) -> JsonObject:
         rows = []
         for conversation in self.conversations.values():
-            if user in conversation.members and conversation.log:
-                last = conversation.log[-1]
+            if user in conversation.members and (seen := conversation.seen_by(user)):
+                last = seen[-1]
+                left = {"left_seq": last["seq"]} if user in conversation.away else {}
                 rows.append(
                     {
                         "conv": conversation.conv,
@@ -293,6 +340,7 @@ class FakeServer:
                         "unread": self._unread(user, conversation),
                         "read_seq": conversation.read.get(user, 0),
                         "updated": last["ts"],
+                        **left,
                     }
                 )
         # Two rows a page, so that paging is used.

@@ -144,6 +144,47 @@ def test_messages_of_other_conversations_name_theirs_and_stay_unread() -> None:
     assert [line for line in screen.lines if line.startswith("(bob) ") and line.endswith("bob: hey")]
 
 
+def test_who_leaves_and_comes_back_sees_it_said_and_nothing_of_between() -> None:
+    screen = Screen()
+    team = ConvId("g:team")
+    with FakeServer() as server:
+        server.conversations[team] = Conversation(team, [BOB, ALICE])
+
+        async def work() -> None:
+            chat = Chat(dialer(server, ALICE), ALICE, write=screen.lines.append, timing=QUICK)
+            steps = screen.typed(
+                screen.shows("bob: before"),
+                screen.shows("bob removed alice"),
+                "may I?",
+                "/list",
+                "/open g:team",
+                screen.shows("bob added alice"),
+                screen.shows("bob: after"),
+                "/history 9",
+            )
+            async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+                group.create_task(chat.run(steps, conv=team))
+                while "sync.entries" not in server.ops_of(ALICE):
+                    await asyncio.sleep(0.005)
+                await asyncio.to_thread(bob_says, server, "before", conv=team)
+                await asyncio.to_thread(server.leave, team, ALICE)
+                await asyncio.to_thread(bob_says, server, "between", "still between", conv=team)
+                while not screen.shows("(left)")():
+                    await asyncio.sleep(0.005)
+                await asyncio.to_thread(server.join, team, ALICE)
+                while not screen.shows("bob added alice")():
+                    await asyncio.sleep(0.005)
+                await asyncio.to_thread(bob_says, server, "after", conv=team)
+
+        asyncio.run(work())
+        assert server.conversations[team].read[ALICE] == 6
+
+    assert screen.shows("! not_member")()
+    assert not screen.shows("between")()
+    shown = [line.split("  ")[-1] for line in screen.lines[-4:]]
+    assert shown == ["bob: before", "* bob removed alice", "* bob added alice", "bob: after"]
+
+
 def test_mistakes_are_answered_and_the_chat_goes_on() -> None:
     screen = Screen()
     with FakeServer() as server:
@@ -196,7 +237,7 @@ def test_being_kicked_ends_the_chat() -> None:
         ("pin", {"target": 3, "on": False}, "* eve unpinned 3"),
         ("members", {"added": list("abcdefg"), "removed": [], "by": "eve"}, "* eve added a, b, c, d, e and 2 more"),
         ("members", {"removed": ["x\x07"], "by": "eve"}, "* eve removed x\\x07"),
-        ("profile", {"name": "n"}, "* eve changed the group"),
+        ("profile", {"name": "n\x1b[2J"}, "* eve changed the name to n\\x1b[2J"),
     ],
 )
 def test_every_kind_of_entry_is_one_line(kind: str, body: dict[str, object], shown: str) -> None:

@@ -22,10 +22,11 @@ from imclient.ids import ConvId, UserId
 from imclient.session import Arrival, Session, Source, Timing
 from imclient.stack import SigningKey
 from imclient.tokens import mint_token
-from tests.unit.client.fake_server import GATEWAY_FAILURE, SECRET, FakeServer, Faults
+from tests.unit.client.fake_server import GATEWAY_FAILURE, SECRET, Conversation, FakeServer, Faults
 
 ALICE, BOB = UserId("alice"), UserId("bob")
 DIRECT = ConvId("d:alice:bob")
+TEAM = ConvId("g:team")
 QUICK = Timing(reply=0.5, hole=0.02, acknowledge=0.02, backoff_first=0.01, backoff_longest=0.05)
 
 
@@ -268,3 +269,191 @@ def test_what_was_received_is_acknowledged_together_and_once(server: FakeServer)
     assert acks[-1] == [{"conv": DIRECT, "seq": 20}]
     assert [ack[0]["seq"] for ack in acks] == sorted({ack[0]["seq"] for ack in acks})
     assert server.conversations[DIRECT].read[BOB] == 20
+
+
+# --- what the user may not see ----------------------------------------------------------------------------------------
+
+
+def fetches(server: FakeServer, user: UserId) -> list[dict[str, Any]]:
+    return [frame["data"] for who, frame in server.frames if who == user and frame["op"] == "entries"]
+
+
+async def quiet() -> None:
+    """Long enough for several more tries, if anything were to try again."""
+    await asyncio.sleep(30 * QUICK.hole)
+
+
+def test_who_joins_late_asks_once_for_what_is_closed_to_them(server: FakeServer) -> None:
+    server.conversations[TEAM] = Conversation(TEAM, [ALICE])
+
+    async def work() -> None:
+        async with (
+            session(server, ALICE) as alice,
+            session(server, BOB, acknowledges=True) as bob,
+        ):
+            for number in range(1, 8):
+                await alice.send(TEAM, {"text": str(number)})
+            await asyncio.to_thread(server.join, TEAM, BOB)
+            await alice.send(TEAM, {"text": "welcome"})
+            await until(lambda: TEAM in bob.transcripts and bob.transcript(TEAM).watermark == 9)
+            assert bob.transcript(TEAM).complete
+            assert [entry.seq for entry in bob.transcript(TEAM).entries()] == [8, 9]
+            await until(lambda: "sync.ack" in server.ops_of(BOB))
+            await quiet()
+            await alice.send(TEAM, {"text": "still without a hole"})
+            await until(lambda: bob.transcript(TEAM).watermark == 10)
+            await quiet()
+
+    run(work())
+    assert fetches(server, BOB) == [{"conv": TEAM, "after": 0, "limit": 7}]
+    acks = [frame["data"]["acks"] for who, frame in server.frames if who == BOB and frame["op"] == "ack"]
+    assert acks[-1] == [{"conv": TEAM, "seq": 10}]
+    assert not {ack["seq"] for of_one_frame in acks for ack in of_one_frame} & server.conversations[TEAM].closed[BOB]
+
+
+def test_who_joined_late_and_starts_anew_reads_only_what_is_open_to_them(server: FakeServer) -> None:
+    server.conversations[TEAM] = Conversation(TEAM, [ALICE])
+
+    async def work() -> None:
+        async with session(server, ALICE) as alice:
+            for number in range(1, 8):
+                await alice.send(TEAM, {"text": str(number)})
+            server.join(TEAM, BOB)
+            await alice.send(TEAM, {"text": "welcome"})
+        async with session(server, BOB) as bob:
+            await until(lambda: bob.transcript(TEAM).complete and bob.transcript(TEAM).watermark == 9)
+            await quiet()
+            assert [entry.seq for entry in bob.transcript(TEAM).entries()] == [8, 9]
+
+    run(work())
+    assert len(fetches(server, BOB)) == 1
+
+
+def test_who_comes_back_lacks_nothing_but_what_was_said_without_them(server: FakeServer) -> None:
+    server.conversations[TEAM] = Conversation(TEAM, [ALICE, BOB])
+    # A hole before they left: only the time between is closed.
+    server.faults = Faults(not_pushed=frozenset({(1, 2)}))
+    settled: list[ConvId] = []
+
+    async def work() -> None:
+        async with session(server, ALICE) as alice, session(server, BOB, on_settled=settled.append) as bob:
+            for number in range(1, 3):
+                await alice.send(TEAM, {"text": str(number)})
+            await asyncio.to_thread(server.leave, TEAM, BOB)
+            for number in range(4, 9):
+                await alice.send(TEAM, {"text": str(number)})
+            await until(lambda: bob.transcript(TEAM).watermark == 3)
+            await quiet()
+            assert bob.transcript(TEAM).complete
+            await bob.catch_up()
+            assert bob.rows[TEAM]["left_seq"] == 3
+
+            await asyncio.to_thread(server.join, TEAM, BOB)
+            await alice.send(TEAM, {"text": "10"})
+            await until(lambda: bob.transcript(TEAM).watermark == 10)
+            await quiet()
+            assert [entry.seq for entry in bob.transcript(TEAM).entries()] == [1, 2, 3, 9, 10]
+            await bob.catch_up()
+            assert "left_seq" not in bob.rows[TEAM]
+
+    run(work())
+    assert [query["after"] for query in fetches(server, BOB)] == [1, 3]
+    assert settled == [TEAM, TEAM]
+
+
+def test_who_comes_back_to_a_group_that_shows_its_history_gets_all_of_it(server: FakeServer) -> None:
+    conversation = server.conversations[TEAM] = Conversation(TEAM, [ALICE, BOB])
+
+    async def work() -> None:
+        async with session(server, ALICE) as alice, session(server, BOB) as bob:
+            await alice.send(TEAM, {"text": "1"})
+            await asyncio.to_thread(server.leave, TEAM, BOB)
+            await alice.send(TEAM, {"text": "3"})
+            await asyncio.to_thread(server.join, TEAM, BOB)
+            await until(lambda: bob.transcript(TEAM).watermark == 4)
+            assert 3 not in bob.transcript(TEAM)
+
+            await asyncio.to_thread(server.leave, TEAM, BOB)
+            await alice.send(TEAM, {"text": "6"})
+            conversation.closed[BOB].clear()
+            await asyncio.to_thread(server.join, TEAM, BOB)
+
+            await until(lambda: bob.transcript(TEAM).watermark == 7)
+            assert [entry.seq for entry in bob.transcript(TEAM).entries()] == [1, 2, 3, 4, 5, 6, 7]
+
+    run(work())
+
+
+def test_a_long_closed_part_is_passed_over_page_by_page(server: FakeServer) -> None:
+    conversation = server.conversations[TEAM] = Conversation(TEAM, [ALICE, BOB])
+    entry = {"conv": TEAM, "kind": "text", "from": ALICE, "ts": 1, "cmid": "", "body": {"text": "x"}}
+    conversation.log = [{**entry, "seq": seq, "n": seq} for seq in range(1, 1201)]
+    open_to_bob = [*range(1, 151), *range(800, 1001), 1200]
+    conversation.closed[BOB] = set(range(1, 1201)) - set(open_to_bob)
+
+    async def work() -> None:
+        async with session(server, BOB) as bob:
+            await until(lambda: bob.transcript(TEAM).complete and bob.transcript(TEAM).watermark == 1200)
+            assert [entry.seq for entry in bob.transcript(TEAM).entries()] == open_to_bob
+
+    run(work())
+    assert [query["after"] for query in fetches(server, BOB)] == [0, 100, 849, 949]
+
+
+def test_what_is_known_of_but_above_all_that_the_user_may_see_is_asked_for_once(server: FakeServer) -> None:
+    server.conversations[TEAM] = Conversation(TEAM, [ALICE, BOB])
+
+    async def work() -> None:
+        async with session(server, ALICE) as alice, session(server, BOB) as bob:
+            await alice.send(TEAM, {"text": "1"})
+            await asyncio.to_thread(server.leave, TEAM, BOB)
+            await until(lambda: TEAM in bob.transcripts and bob.transcript(TEAM).watermark == 2)
+            bob.expect(TEAM, 5)
+            await until(lambda: bool(fetches(server, BOB)))
+            await quiet()
+            assert len(fetches(server, BOB)) == 1
+
+            # Nothing of it was given up: it is asked for when there is news.
+            await alice.send(TEAM, {"text": "without bob"})
+            await asyncio.to_thread(server.join, TEAM, BOB)
+            await until(lambda: bob.transcript(TEAM).watermark == 4)
+            assert [entry.seq for entry in bob.transcript(TEAM).entries()] == [1, 2, 4]
+
+    run(work())
+
+
+def test_a_refused_hole_is_reported_and_not_asked_for_again(server: FakeServer) -> None:
+    server.faults = Faults(not_pushed=frozenset({(1, 2)}), refused_entries="not_member")
+    states: list[str] = []
+
+    async def work() -> None:
+        async with session(server, ALICE) as alice, session(server, BOB, on_state=states.append) as bob:
+            for number in range(1, 4):
+                await alice.send(DIRECT, {"text": str(number)})
+            await until(lambda: bool(states))
+            await quiet()
+            assert bob.failure is None
+            assert not bob.transcript(DIRECT).complete
+
+    run(work())
+    assert len(fetches(server, BOB)) == 1
+    assert states == [f"cannot fetch what is missing of {DIRECT}: not_member: not_member"]
+
+
+@pytest.mark.parametrize("code", ["muted", "not_member"])
+def test_a_message_that_may_not_be_sent_is_sent_once(server: FakeServer, code: str) -> None:
+    conversation = server.conversations[TEAM] = Conversation(TEAM, [ALICE, BOB])
+    if code == "muted":
+        server.faults.muted = frozenset({BOB})
+    else:
+        conversation.away.add(BOB)
+
+    async def work() -> None:
+        async with session(server, BOB) as bob:
+            with pytest.raises(ReplyError) as raised:
+                await bob.send(TEAM, {"text": "hi"})
+            assert raised.value.code == code
+            assert raised.value.retry_after_ms == (1 if code == "muted" else None)
+
+    run(work())
+    assert server.ops_of(BOB).count("message.send") == 1

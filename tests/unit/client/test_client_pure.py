@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from imclient.connection import connection_url
 from imclient.errors import FrameTooLargeError, MalformedEntryError, StackError
-from imclient.frames import Entry, Push, Reply, decode, encode_request
+from imclient.frames import Entry, Page, Push, Reply, decode, encode_request
 from imclient.ids import ConvId, UserId, direct_conversation, peer_in
 from imclient.latency import percentile
 from imclient.printable import printable
@@ -128,6 +128,31 @@ def test_entries_are_read_or_refused() -> None:
     for wrong in wrongs:
         with pytest.raises(MalformedEntryError):
             Entry.from_wire(wrong)
+
+
+@pytest.mark.parametrize(
+    ("seqs", "last_seq", "more", "settled"),
+    [
+        ([3, 9], 20, True, (3, 9)),  # what is above the last entry comes with the next page
+        ([3, 9], 20, False, (3, 20)),  # nothing else that the user may see
+        ([9, 3], 9, False, (3, 9)),
+        ([], 20, False, (3, 20)),
+        ([], 20, True, (3, 2)),  # a page of nothing settles nothing
+        ([], 0, False, (3, 2)),
+        ([5], 4, False, (3, 5)),
+    ],
+)
+def test_a_page_settles_the_log_from_what_was_asked_to_its_end(
+    seqs: list[int], last_seq: int, *, more: bool, settled: tuple[int, int]
+) -> None:
+    wire = {"conv": "g:t", "n": 1, "kind": "text", "from": "bob", "ts": 5, "body": {}}
+    reply = {"entries": [{**wire, "seq": seq} for seq in seqs], "last_seq": last_seq, "more": more}
+
+    page = Page.from_wire(reply, after=2)
+
+    assert (page.first, page.last) == settled
+    assert page.more is more
+    assert [entry.seq for entry in page.entries] == seqs
 
 
 def test_direct_conversations_are_named_alike_by_both() -> None:

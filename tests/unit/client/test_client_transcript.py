@@ -19,15 +19,40 @@ def entry(seq: int, text: str = "") -> Entry:
     return Entry(CONV, seq, seq, "text", UserId("alice"), 0, {"text": text or f"message {seq}"})
 
 
-@given(st.lists(st.integers(1, 40)), st.integers(0, 45), st.integers(0, 20))
-def test_what_is_missing_is_exactly_what_never_came(arrivals: list[int], last_seq: int, floor: int) -> None:
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("insert"), st.integers(1, 40), st.just(0)),
+        st.tuples(st.just("settle"), st.integers(1, 45), st.integers(0, 45)),
+        st.tuples(st.just("expect"), st.integers(0, 45), st.just(0)),
+    )
+)
+
+
+@given(STEPS, st.integers(0, 20))
+def test_what_is_missing_is_exactly_what_neither_came_nor_was_settled(
+    steps: list[tuple[str, int, int]], floor: int
+) -> None:
     transcript = Transcript(CONV, floor=floor)
-    transcript.expect(last_seq)
+    held: set[int] = set()
+    settled: set[int] = set()
+    new = []
+    horizon = floor
 
-    new = [transcript.insert(entry(seq)) for seq in arrivals]
+    for step, seq, last in steps:
+        match step:
+            case "insert":
+                new.append(transcript.insert(entry(seq)))
+                held.add(seq)
+                horizon = max(horizon, seq)
+            case "settle":
+                transcript.settle(seq, last)
+                settled.update(range(seq, last + 1))
+                horizon = max(horizon, last) if seq <= last else horizon
+            case _:
+                transcript.expect(seq)
+                horizon = max(horizon, seq)
 
-    held, horizon = set(arrivals), max([floor, last_seq, *arrivals])
-    lacking = {seq for seq in range(floor + 1, horizon + 1) if seq not in held}
+    lacking = set(range(floor + 1, horizon + 1)) - held - settled
     gaps = transcript.missing()
     assert {seq for gap in gaps for seq in range(gap.first, gap.last + 1)} == lacking
     assert sum(len(gap) for gap in gaps) == len(lacking)
@@ -61,6 +86,49 @@ def test_the_first_of_two_entries_with_one_seq_stays() -> None:
     assert not transcript.insert(entry(1, "second"))
 
     assert transcript[1].body == {"text": "first"}
+
+
+def test_what_is_closed_is_passed_over_and_what_was_held_stays() -> None:
+    transcript = Transcript(CONV)
+    for seq in (1, 2, 20, 25):
+        transcript.insert(entry(seq))
+
+    transcript.settle(3, 20)
+
+    assert transcript.watermark == 20
+    assert transcript.missing() == [Gap(21, 24)]
+    assert 7 not in transcript
+    assert [kept.seq for kept in transcript.entries()] == [1, 2, 20, 25]
+
+
+def test_what_was_settled_above_a_hole_counts_when_the_hole_is_filled() -> None:
+    transcript = Transcript(CONV)
+    for first, last in ((8, 9), (4, 5), (6, 7), (3, 2)):  # the last one is no range
+        transcript.settle(first, last)
+    assert transcript.missing() == [Gap(1, 3)]
+    assert transcript.watermark == 0
+
+    for seq in (3, 1, 2):
+        transcript.insert(entry(seq))
+
+    assert transcript.complete
+    assert transcript.watermark == 9
+
+
+def test_settling_up_to_a_seq_says_that_the_log_goes_that_far() -> None:
+    transcript = Transcript(CONV)
+    transcript.settle(1, 30)
+    assert (transcript.watermark, transcript.horizon) == (30, 30)
+
+
+def test_an_entry_that_opened_later_is_kept_where_it_was_closed() -> None:
+    transcript = Transcript(CONV)
+    transcript.settle(1, 5)
+
+    assert transcript.insert(entry(3))
+
+    assert transcript[3].seq == 3
+    assert transcript.complete
 
 
 def test_missing_can_be_asked_for_up_to_an_earlier_horizon() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
 from typing import TypeAlias
 
 from imclient.errors import FrameTooLargeError, ImClientError, ReplyError
 from imclient.frames import Entry, JsonObject
 from imclient.ids import ConvId, UserId, direct_conversation, is_user_id, peer_in
+from imclient.notices import clock, members_changed, profile_changed
 from imclient.printable import printable
 from imclient.session import Arrival, Dial, Session, Source, Timing
 
@@ -50,6 +50,7 @@ class Chat:
             backlog=0,
             acknowledges=True,
             on_arrival=self._arrived,
+            on_settled=self._show_whole,
             on_state=lambda line: write(f"-- {printable(line)}"),
         )
 
@@ -146,10 +147,11 @@ class Chat:
             self._write(f"{number:>3}  {self._row(row)}")
 
     def _row(self, row: JsonObject) -> str:
+        name = self._name(ConvId(str(row["conv"]))) + (" (left)" if "left_seq" in row else "")
         unread = f"{row['unread']} unread" if row.get("unread") else ""
         last = row.get("last") or {}
         preview = f"{last.get('from', '')}: {last.get('preview', '')}" if last else ""
-        return printable(f"{self._name(ConvId(str(row['conv']))):<24} {unread:<12} {preview}").rstrip()
+        return printable(f"{name:<24} {unread:<12} {preview}").rstrip()
 
     def _name(self, conv: ConvId) -> str:
         return peer_in(conv, self.user) or conv
@@ -185,16 +187,21 @@ class Chat:
                 self._write(line)
 
     def _arrived(self, arrival: Arrival) -> None:
-        """Print what is whole up to here: behind a hole nothing is shown until it is filled."""
         if not arrival.new:
             return
-        conv = arrival.entry.conv
+        conv, own = arrival.entry.conv, arrival.source is Source.REPLY
+        self._show_whole(conv, read=not own)
+
+    def _show_whole(self, conv: ConvId, *, read: bool = True) -> None:
+        """Print what is whole up to here, and mark it as read: behind a hole nothing is shown until it is filled."""
         transcript = self._session.transcript(conv)
-        for seq in range(self._shown.get(conv, transcript.floor) + 1, transcript.watermark + 1):
-            self._show(transcript[seq])
-            self._shown[conv] = seq
-        if conv == self._open and arrival.source is not Source.REPLY:
-            self._session.mark_read(conv, transcript.watermark)
+        shown = self._shown.get(conv, transcript.floor)
+        for seq in range(shown + 1, transcript.watermark + 1):
+            if seq in transcript:  # the others are closed to this user
+                self._show(transcript[seq])
+                self._shown[conv] = seq
+        if read and conv == self._open and self._shown.get(conv, shown) > shown:
+            self._session.mark_read(conv, self._shown[conv])
 
     def _show(self, entry: Entry) -> None:
         line = described(entry)
@@ -220,22 +227,9 @@ def described(entry: Entry) -> str | None:
         case "pin":
             said = f"* {sender} {'pinned' if body.get('on') else 'unpinned'} {body.get('target')}"
         case "members":
-            changes = _names(" added ", body.get("added")) + _names(" removed ", body.get("removed"))
-            said = f"* {body.get('by') or sender}{changes}"
+            said = f"* {members_changed(entry)}"
         case "profile":
-            said = f"* {sender} changed the group"
+            said = f"* {profile_changed(entry)}"
         case _:
             return None
-    return printable(f"{entry.seq:>5}  {_clock(entry.ts)}  {said}")
-
-
-def _names(verb: str, users: object) -> str:
-    if not isinstance(users, list) or not users:
-        return ""
-    shown = ", ".join(str(user) for user in users[:5])
-    return f"{verb}{shown}" + (f" and {len(users) - 5} more" if len(users) > 5 else "")
-
-
-def _clock(milliseconds: int) -> str:
-    """Hours and minutes where the user is."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).astimezone().strftime("%H:%M")
+    return printable(f"{entry.seq:>5}  {clock(entry.ts)}  {said}")

@@ -79,6 +79,30 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """An ascending reply to `sync.entries`, which leaves out only what the caller may not see.
+
+    From `first` to `last` it settles the log for them: what is not among `entries` there is closed to them. `more` says
+    that there is something for them above `last`; without it they may see nothing that was there when they asked.
+    """
+
+    entries: tuple[Entry, ...]
+    first: int
+    last: int
+    more: bool
+
+    @classmethod
+    def from_wire(cls, reply: JsonObject, *, after: int) -> Self:
+        """Read the data of a reply to a request with this `after`. Raises MalformedEntryError."""
+        entries = tuple(Entry.from_wire(wire) for wire in reply.get("entries", []))
+        last = max((entry.seq for entry in entries), default=after)
+        more, last_seq = reply.get("more") is True, reply.get("last_seq")
+        if not more and isinstance(last_seq, int):
+            last = max(last, last_seq)
+        return cls(entries, after + 1, last, more)
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """The answer to the request with the same `id`: either `data`, or `error`."""
 

@@ -215,6 +215,8 @@ class Replay:
             "gid": f"{self._plan.run}-group",
             "name": self._plan.group_name,
             "members": [member.user for member in others],
+            # The server adds many members by several entries: whoever comes with a later one sees the first ones too.
+            "history": True,
         }
         with _stops("the group was not made"):
             async with asyncio.timeout(self._plan.patience):

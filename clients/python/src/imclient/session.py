@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,7 +25,7 @@ from imclient.errors import (
     UnreachableError,
     UpgradeRefusedError,
 )
-from imclient.frames import Entry, JsonObject, Push
+from imclient.frames import Entry, JsonObject, Page, Push
 from imclient.ids import ConvId, UserId, peer_in
 from imclient.transcript import Gap, Transcript
 
@@ -90,6 +90,7 @@ class Session:
 
     - `dial` opens a connection whose pushes go to the handler it is given; it is called again after each loss.
     - `on_arrival` gets every entry that comes, duplicates too; `on_push` every push other than `entries`;
+      `on_settled` a conversation after a page of it was fetched, also when all of that page is closed to the user;
       `on_state` a line for a person when the connection is lost or is back.
     - `backlog` is how many entries before the first one seen of a conversation are needed: None for all of them.
     - `acknowledges`: whether the session tells the server what it has received (rule 3).
@@ -108,6 +109,7 @@ class Session:
         tries: int = 8,
         on_arrival: Callable[[Arrival], None] = _ignore,
         on_push: Callable[[Push], None] = _ignore,
+        on_settled: Callable[[ConvId], None] = _ignore,
         on_state: Callable[[str], None] = _ignore,
     ) -> None:
         self.user = user
@@ -121,6 +123,7 @@ class Session:
         self._tries = tries
         self._on_arrival = on_arrival
         self._on_push = on_push
+        self._on_settled = on_settled
         self._on_state = on_state
         self._connection: Connection | None = None
         self._up = asyncio.Event()  # set while there is a connection, and for good once the session has ended
@@ -283,17 +286,20 @@ class Session:
         Fewer when the server gives fewer. Keeps nothing. Raises what `call` raises.
         """
         found: list[Entry] = []
+        async for page in self._pages(conv, gap):
+            found += [entry for entry in page.entries if gap.first <= entry.seq <= gap.last]
+        return found
+
+    async def _pages(self, conv: ConvId, gap: Gap) -> AsyncIterator[Page]:
+        """Ascending pages, until they settle `gap` or the server has no more. The last one may go beyond the gap."""
         after = gap.first - 1
         while after < gap.last:
             query = {"conv": conv, "after": after, "limit": min(ENTRIES_PAGE, gap.last - after)}
-            reply = await self.call("sync", "entries", query)
-            page = [Entry.from_wire(wire) for wire in reply.get("entries", [])]
-            found += [entry for entry in page if gap.first <= entry.seq <= gap.last]
-            highest = max((entry.seq for entry in page), default=after)
-            if highest <= after:
-                break
-            after = highest
-        return found
+            page = Page.from_wire(await self.call("sync", "entries", query), after=after)
+            yield page
+            if not page.more or page.last == after:
+                return
+            after = page.last
 
     def _receive(self, push: Push, at: float) -> None:
         match push:
@@ -311,7 +317,10 @@ class Session:
                 self._on_push(push)
 
     def _take(self, entry: Entry, source: Source, at: float) -> None:
-        new = self.transcript(entry.conv, entry.seq).insert(entry)
+        transcript = self.transcript(entry.conv, entry.seq)
+        new = transcript.insert(entry)
+        if new and entry.kind == "members" and self.user in entry.body.get("added", ()):
+            transcript.reopen()  # whoever comes back may see all of a group that shows its history
         self._on_arrival(Arrival(entry, source, at, new))
 
     def _mend(self, conv: ConvId) -> None:
@@ -320,7 +329,11 @@ class Session:
             self._spawn(self._fill(conv))
 
     async def _fill(self, conv: ConvId) -> None:
-        """Rule 2: fetch a hole 300 ms after it was seen, unless pushes have filled it by then."""
+        """Rule 2: fetch a hole 300 ms after it was seen, unless pushes have filled it by then.
+
+        What the server leaves out is closed to the user, and no hole. One that it refuses, or that lies above all that
+        they may see, is not asked for again before something else of the conversation comes.
+        """
         transcript = self.transcripts[conv]
         wait = self._timing.hole
         try:
@@ -328,17 +341,27 @@ class Session:
                 # Holes below today's horizon are as old as this wait when it ends; the younger ones wait their turn.
                 seen = transcript.horizon
                 await asyncio.sleep(wait)
-                held = len(transcript)
+                before, more = (transcript.watermark, len(transcript)), True
                 for gap in transcript.missing(up_to=seen):
-                    for entry in await self.fetch(conv, gap):
-                        self._take(entry, Source.FETCH, time.perf_counter())
-                progress = len(transcript) > held or transcript.watermark >= seen
+                    async for page in self._pages(conv, gap):
+                        self._take_page(transcript, page)
+                        more = page.more
+                if not more and transcript.horizon == seen:
+                    return
+                progress = (transcript.watermark, len(transcript)) != before or transcript.watermark >= seen
                 wait = self._timing.hole if progress else min(2 * wait, self._timing.hole_longest)
         except ReplyError as error:
             # Removed from the group, for one: the rest of the inbox lives on.
             self._on_state(f"cannot fetch what is missing of {conv}: {error}")
         finally:
             self._mending.discard(conv)
+
+    def _take_page(self, transcript: Transcript, page: Page) -> None:
+        at = time.perf_counter()
+        for entry in page.entries:
+            self._take(entry, Source.FETCH, at)
+        transcript.settle(page.first, page.last)
+        self._on_settled(transcript.conv)
 
     async def _keep_connected(self) -> None:
         """Rule 4: reconnect with full-jitter backoff, then catch up. A client that was kicked stays away."""

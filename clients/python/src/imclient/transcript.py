@@ -9,13 +9,13 @@ from imclient.ids import ConvId
 
 
 class Gap(NamedTuple):
-    """Entries that are missing: every seq from `first` to `last`, both included."""
+    """A part of a log, every seq from `first` to `last`, both included: what is missing, to be fetched, or settled."""
 
     first: int
     last: int
 
     def __len__(self) -> int:
-        """How many entries are missing."""
+        """How many seqs it spans."""
         return self.last - self.first + 1
 
 
@@ -23,8 +23,9 @@ class Transcript:
     """Keeps each entry once, by seq, in whatever order entries come, and knows what is missing.
 
     - `watermark`: nothing is missing from `floor + 1` up to it.
-    - `horizon`: the highest seq known to exist, by an entry or by being told (`expect`).
+    - `horizon`: the highest seq known to exist, by an entry or by being told (`expect`, `settle`).
     - `floor`: what lies at or below it is not needed. Such entries can be inserted, but are never missing.
+    - settled: the server has said what there is for this user. What is not held there is closed to them, not missing.
     """
 
     def __init__(self, conv: ConvId, *, floor: int = 0) -> None:
@@ -35,6 +36,7 @@ class Transcript:
         self._watermark = floor
         self._horizon = floor
         self._entries: dict[int, Entry] = {}
+        self._settled: list[Gap] = []  # above the watermark; ascending, neither adjoining nor overlapping
 
     def __len__(self) -> int:
         """How many entries are held."""
@@ -60,7 +62,7 @@ class Transcript:
 
     @property
     def complete(self) -> bool:
-        """Whether every entry that is known to exist is held. Constant time."""
+        """Whether every entry that is known to exist is held, or closed to this user. Constant time."""
         return self._watermark == self._horizon
 
     def insert(self, entry: Entry) -> bool:
@@ -76,20 +78,55 @@ class Transcript:
             return False
         self._entries[entry.seq] = entry
         self._horizon = max(self._horizon, entry.seq)
-        while self._watermark + 1 in self._entries:
-            self._watermark += 1
+        self._advance()
         return True
 
     def expect(self, last_seq: int) -> None:
         """Learn that entries exist up to `last_seq`. What was known to exist stays known."""
         self._horizon = max(self._horizon, last_seq)
 
+    def settle(self, first: int, last: int) -> None:
+        """Learn that from `first` to `last` there is nothing for this user but what is held: the rest is closed to
+        them, and not missing. Nothing is learnt from a `last` below `first`.
+
+        What the server gave is inserted before this: the watermark passes over what is settled.
+        """
+        if last < first:
+            return
+        apart: list[Gap] = []
+        for known in self._settled:
+            if known.last + 1 < first or last + 1 < known.first:
+                apart.append(known)
+            else:
+                first, last = min(first, known.first), max(last, known.last)
+        self._settled = sorted([*apart, Gap(first, last)])
+        self._horizon = max(self._horizon, last)
+        self._advance()
+
+    def reopen(self) -> None:
+        """Learn that what was closed may be open now: every seq that is not held is missing again."""
+        self._settled = []
+        self._watermark = self.floor
+        self._advance()
+
     def missing(self, up_to: int | None = None) -> list[Gap]:
         """The gaps between the watermark and `up_to` (the horizon when not given), ascending and not adjoining."""
         end = self._horizon if up_to is None else min(up_to, self._horizon)
         gaps: list[Gap] = []
+        start = self._watermark + 1
+        for settled in [*self._settled, Gap(end + 1, end + 1)]:
+            gaps += self._not_held(start, min(settled.first - 1, end))
+            start = settled.last + 1
+        return gaps
+
+    def entries(self) -> list[Entry]:
+        """Every entry held, ascending by seq; a gap is simply not there."""
+        return [self._entries[seq] for seq in sorted(self._entries)]
+
+    def _not_held(self, start: int, end: int) -> list[Gap]:
+        gaps: list[Gap] = []
         first: int | None = None
-        for seq in range(self._watermark + 1, end + 1):
+        for seq in range(start, end + 1):
             if seq not in self._entries:
                 first = seq if first is None else first
             elif first is not None:
@@ -99,6 +136,11 @@ class Transcript:
             gaps.append(Gap(first, end))
         return gaps
 
-    def entries(self) -> list[Entry]:
-        """Every entry held, ascending by seq; a gap is simply not there."""
-        return [self._entries[seq] for seq in sorted(self._entries)]
+    def _advance(self) -> None:
+        while True:
+            if self._watermark + 1 in self._entries:
+                self._watermark += 1
+            elif self._settled and self._settled[0].first <= self._watermark + 1:
+                self._watermark = max(self._watermark, self._settled.pop(0).last)
+            else:
+                return
