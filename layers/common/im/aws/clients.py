@@ -7,7 +7,8 @@ API Gateway answers in the handler's place and the client sends again, which eve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import random
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import boto3
 from botocore.config import Config
@@ -33,9 +34,26 @@ _PUSH_CONFIG: Final = _CONFIG.merge(Config(read_timeout=2, retries={"mode": "sta
 """A push is a courtesy to a stored entry: a slow connection must not hold up the others."""
 
 
+CONFLICT_ATTEMPTS: Final = 5
+
+
 def dynamodb() -> DynamoDBClient:
-    """A client for tables."""
-    return boto3.client("dynamodb", config=_CONFIG)
+    """A client for tables.
+
+    DynamoDB refuses a single write to an item that a transaction is changing at that moment
+    (TransactionConflictException), and botocore does not make it again. (Neither moto nor MiniStack ever refuse one.)
+    """
+    client = boto3.client("dynamodb", config=_CONFIG)
+    client.meta.events.register("needs-retry.dynamodb", cast("Any", _again_after_conflict))
+    return client
+
+
+def _again_after_conflict(response: Any, attempts: int, **_: object) -> float | None:
+    """How many seconds to wait before a call is made again that met a transaction; None for any other answer."""
+    error = response[1].get("Error", {}) if response is not None else {}
+    if error.get("Code") != "TransactionConflictException" or attempts > CONFLICT_ATTEMPTS:
+        return None
+    return random.uniform(0.005, 0.02 * 2**attempts)  # noqa: S311 - spreads load, guards nothing
 
 
 def sqs() -> SQSClient:

@@ -52,8 +52,8 @@ class FanoutQueue:
         self.client.send_message(
             QueueUrl=self.url,
             MessageBody=encode(Queued(entry, origin)),
-            MessageGroupId=_short(entry.conv),
-            MessageDeduplicationId=_short(f"{entry.conv}:{entry.seq}"),
+            MessageGroupId=short(entry.conv),
+            MessageDeduplicationId=short(f"{entry.conv}:{entry.seq}"),
         )
 
     def put_for(self, user: UserId, queued: Queued) -> None:
@@ -62,8 +62,8 @@ class FanoutQueue:
         self.client.send_message(
             QueueUrl=self.url,
             MessageBody=encode(replace(queued, only=user)),
-            MessageGroupId=_short(f"{entry.conv}#{user}"),
-            MessageDeduplicationId=_short(f"{entry.conv}#{user}:{entry.seq}"),
+            MessageGroupId=short(f"{entry.conv}#{user}"),
+            MessageDeduplicationId=short(f"{entry.conv}#{user}:{entry.seq}"),
         )
 
 
@@ -99,6 +99,7 @@ def decode(body: str) -> Queued:
             cmid=Cmid(str(fields["cmid"])) if fields["cmid"] is not None else None,
             mentions=tuple(str(user) for user in fields["mentions"]),
             reply_to=Seq(int(fields["reply_to"])) if fields["reply_to"] is not None else None,
+            large=Seq(int(fields["large"])),
         )
         origin, only = message["origin"], message.get("only")
     except (BadRequest, LookupError, TypeError, ValueError, OverflowError, RecursionError) as e:
@@ -110,6 +111,6 @@ def decode(body: str) -> Queued:
     )
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     """`name` where SQS takes it, a digest of it where it is too long."""
     return name if len(name) <= MAX_ID else hashlib.sha256(name.encode()).hexdigest()

@@ -1,19 +1,16 @@
-"""A conversation and who takes part in it.
+"""The ids of conversations.
 
 `d:<a>:<b>` is direct, its two user ids in ascending order: the id alone says who takes part. `g:<id>` is a group:
-its member items say so.
+its members are stored (domain/group.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from im.domain.errors import BadRequest
-from im.domain.ids import GROUP_ID, USER_ID, ConvId, Seq, UserId
-
-Role = Literal["owner", "admin", "member"]
-JoinMode = Literal["open", "approval", "invite"]
+from im.domain.ids import GROUP_ID, USER_ID, ConvId, UserId
 
 MAX_CONV_LENGTH: Final = 2 + 64 + 1 + 64
 
@@ -35,35 +32,6 @@ class Group:
     """The parsed id of a group."""
 
     conv: ConvId
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One member of a conversation, and from where on they see it."""
-
-    user: UserId
-    role: Role
-    joined_at: int
-    """Milliseconds since the epoch."""
-    joined_seq: Seq
-    """The first seq that the member sees: that of the entry that says they joined."""
-    joined_n: int
-    """The count of countable entries before `joined_seq`: where their unread count starts."""
-
-
-@dataclass(frozen=True, slots=True)
-class GroupHead:
-    """What `group.info` tells of a group, its members apart."""
-
-    conv: ConvId
-    name: str
-    notice: str
-    owner: UserId
-    member_count: int
-    join_mode: JoinMode
-    history: bool
-    """Whether newcomers see what was said before they joined."""
-    created_at: int
 
 
 def direct_conversation(a: UserId, b: UserId) -> Direct:

@@ -16,11 +16,17 @@ from im.domain.ids import Cmid, ConvId, Seq, UserId
 COUNTABLE: Final = frozenset({"text", "image", "voice", "video", "file", "location", "card", "custom", "redpacket"})
 """The kinds that count as unread. All others are changes and notices."""
 
+GROUP_CHANGES: Final = frozenset({"members", "profile"})
+"""The kinds that change a group: who is in it, or what it allows."""
+
 MAX_TEXT_BYTES: Final = 16 * 1024
 MAX_BODY_BYTES: Final = 24 * 1024
 """A body as JSON. With the rest of its entry and the frame around it, it stays below the 32 KiB of a frame."""
 
 PREVIEW_CHARACTERS: Final = 80
+
+FROM_NOWHERE: Final = Seq(0)
+"""No entry has this seq."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ class Entry:
     seq: Seq
     n: int
     epoch: Seq
-    """Seq of the newest `members` entry up to this one: names one state of the member list. Not on the wire."""
+    """Seq of the newest change to the group up to this one: names one state of it. Not on the wire."""
     kind: str
     sender: UserId
     ts: int
@@ -40,6 +46,8 @@ class Entry:
     cmid: Cmid | None = None
     mentions: tuple[str, ...] = ()
     reply_to: Seq | None = None
+    large: Seq = FROM_NOWHERE
+    """Seq of the change since which the group is large; 0 when it is not. Says how this entry is fanned out."""
 
     @property
     def countable(self) -> bool:
@@ -54,9 +62,10 @@ class Tail:
     seq: Seq
     n: int
     epoch: Seq
+    large: Seq
 
 
-EMPTY: Final = Tail(Seq(0), 0, Seq(0))
+EMPTY: Final = Tail(Seq(0), 0, Seq(0), Seq(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,7 @@ class Draft:
             conv=self.conv,
             seq=seq,
             n=tail.n + (1 if self.kind in COUNTABLE else 0),
-            epoch=seq if self.kind == "members" else tail.epoch,
+            epoch=seq if self.kind in GROUP_CHANGES else tail.epoch,
             kind=self.kind,
             sender=self.sender,
             ts=ts,
@@ -86,12 +95,13 @@ class Draft:
             cmid=self.cmid,
             mentions=self.mentions,
             reply_to=self.reply_to,
+            large=tail.large,
         )
 
 
 def tail_at(entry: Entry) -> Tail:
     """`entry` as the end of its log."""
-    return Tail(entry.seq, entry.n, entry.epoch)
+    return Tail(entry.seq, entry.n, entry.epoch, entry.large)
 
 
 def preview(kind: str, body: str) -> str:

@@ -54,6 +54,14 @@ class NotMember(ImError):
         self.conv = conv
 
 
+class Muted(ImError):
+    """The caller may not send to the conversation before `retry_after_ms` are over."""
+
+    def __init__(self, whom: str, retry_after_ms: int) -> None:
+        super().__init__(f"{whom} may not send now")
+        self.retry_after_ms = retry_after_ms
+
+
 class TooLarge(ImError):
     """Something is above its limit, in bytes unless the text says otherwise."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from im.domain.entries import Draft, Entry, Tail, tail_at
-from im.domain.errors import Unavailable
+from im.domain.errors import ImError, Unavailable
 from im.domain.ids import Seq
 from im.flows.ports import Clock
 from im.store.conversations import ConversationStore
@@ -37,6 +37,10 @@ class Appended:
     """Whether an earlier request had stored it already."""
 
 
+Admit = Callable[[Seq], None]
+"""Told the epoch of a conversation; raises when the draft may not be sent in that state of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Appender:
     """Appends to the logs of `store`."""
@@ -46,11 +50,12 @@ class Appender:
     pause: Callable[[float], None] = time.sleep
     """Waits for so many seconds."""
 
-    def append(self, draft: Draft) -> Appended:
+    def append(self, draft: Draft, admit: Admit = lambda _: None) -> Appended:
         """Store `draft` as the newest entry, or find it when its `cmid` is in the log already.
 
         2 W and ½ R; each time that somebody else was faster costs 1 W and 1 R more. Raises Unavailable when that
-        goes on for 10 s.
+        goes on for 10 s, and what `admit` raises, which is asked about the state of the conversation that the entry
+        gets its place in. What has been stored already is found all the same: it was admitted then.
 
         Why one `cmid` cannot come twice: its entry, if there is one, stands at `first` or later (`claim_cmid`). Whoever
         writes has looked at every entry from `first` to the one before their own. Of two writers, the later one has
@@ -60,6 +65,14 @@ class Appender:
             raise ValueError("an entry without a cmid cannot be found again, so it cannot be repeated")
         deadline = self.clock() + DEADLINE_MS
         tail = self.store.tail(draft.conv)
+        try:
+            admit(tail.epoch)
+        except ImError:
+            found = self._stored_before(draft, tail, deadline)
+            if found is None:
+                raise
+            return Appended(found, duplicate=True)
+        admitted = tail.epoch
         first = self.store.claim_cmid(draft.conv, draft.sender, draft.cmid, Seq(tail.seq + 1), self.clock() // 1000)
         if first != tail.seq + 1:
             # Claimed before: by an earlier try, or by the same frame on another connection.
@@ -68,6 +81,9 @@ class Appender:
                 return Appended(found, duplicate=True)
         conflicts = 0
         while True:
+            if tail.epoch != admitted:
+                admit(tail.epoch)
+                admitted = tail.epoch
             started = self.clock()
             entry = draft.following(tail, started)
             occupant = self.store.append(entry)
@@ -88,6 +104,13 @@ class Appender:
                 found, tail = self._look(draft, tail, tail.seq + 1, deadline)
                 if found is not None:
                     return Appended(found, duplicate=True)
+
+    def _stored_before(self, draft: Draft, tail: Tail, deadline: int) -> Entry | None:
+        """The entry of a `cmid` that is noted already, if it has come that far. 1 R and more, for refused senders."""
+        if draft.cmid is None:
+            return None
+        first = self.store.claimed(draft.conv, draft.sender, draft.cmid)
+        return None if first is None else self._look(draft, tail, first, deadline)[0]
 
     def _look(self, draft: Draft, tail: Tail, first: int, deadline: int) -> tuple[Entry | None, Tail]:
         """Search `draft` from `first` to the end of the log. Returns it, or None and the end that was reached.

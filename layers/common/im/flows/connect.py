@@ -8,6 +8,7 @@ from im.domain.ids import ConnectionId
 from im.domain.inbox import version_of
 from im.domain.signin import Policy, Slot, losers, slot_name
 from im.flows.ports import Caller, Clock, Pusher
+from im.store.audience import AudienceStore
 from im.store.connections import ConnectionStore
 from im.store.inbox import InboxStore
 from im.wire.frames import encode_push
@@ -29,33 +30,42 @@ class Connections:
 
     connections: ConnectionStore
     inbox: InboxStore
+    audience: AudienceStore
     pusher: Pusher
     clock: Clock
     policy: Policy
 
     def open(self, caller: Caller) -> None:
-        """Register the caller's connection and end those that stand in its way. 1 W, and 1 more a loser elsewhere.
+        """Register the caller's connection and end those that stand in its way.
+
+        1 W, and 1 more a loser elsewhere; 1 R, and 1 W for each large group that the caller is in.
 
         A loser that is still opening cannot be ended yet (its connection does not exist for API Gateway before its own
         `$connect` has returned). It has no slot, and its next `ping` ends it.
         """
         newcomer = self._slot(caller)
         before = self.connections.register(caller.user, newcomer)
-        for loser in losers(self.policy, newcomer, before, newcomer.since):
+        # After the registration: a group that becomes large meanwhile sees the connection, or is seen here.
+        for conv in self.inbox.large_groups(caller.user):
+            self.audience.add(conv, caller.user, before.opened, newcomer.since)
+        for loser in losers(self.policy, newcomer, before.slots, newcomer.since):
             if loser.name != newcomer.name:
                 self.connections.drop(caller.user, loser.name, loser.connection)
             if loser.alive(newcomer.since):
                 self._end(loser.connection, "replaced")
 
     def close(self, caller: Caller) -> None:
-        """Forget a connection that has ended. 1 W.
+        """Forget a connection that has ended. 1 W; when it was the user's last, 1 R and 1 W for each large group.
 
         `$disconnect` is best effort and may come late: the slot may be a newer connection's by now, and stays then.
         """
-        self.connections.drop(caller.user, self._slot(caller).name, caller.connection)
+        left = self.connections.drop(caller.user, self._slot(caller).name, caller.connection)
+        if left is not None and not left.slots:
+            for conv in self.inbox.large_groups(caller.user):
+                self.audience.remove(conv, caller.user, left.opened)
 
     def ping(self, caller: Caller) -> Pong:
-        """The time, and the version of the caller's inbox. 1 R, and ½ R a 12 conversations."""
+        """The time, and the version of the caller's inbox. 1 R, ½ R a 12 conversations, and ½ R a large group."""
         slots = self.connections.slots(caller.user)
         version = version_of(self.inbox.rows(caller.user))
         return Pong(self.clock(), str(version), lost=not any(s.connection == caller.connection for s in slots))

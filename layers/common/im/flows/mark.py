@@ -9,13 +9,15 @@ from typing import Any
 from im.domain.conversation import Direct, Group, parse_conversation
 from im.domain.entries import Entry
 from im.domain.errors import ImError, NotFound
+from im.domain.group import visible
 from im.domain.ids import Seq
-from im.flows.access import first_visible, require_member
+from im.flows.access import require_visible
 from im.flows.ports import Caller, Clock, Pusher
 from im.flows.pull import total
 from im.flows.push_to import push_to_users
 from im.store.connections import ConnectionStore
 from im.store.conversations import ConversationStore
+from im.store.groups import GroupStore
 from im.store.inbox import InboxStore
 from im.wire.frames import encode_push
 from im.wire.requests import Mark
@@ -26,6 +28,7 @@ class Marker:
     """The marking use cases of the route `sync`."""
 
     store: ConversationStore
+    groups: GroupStore
     inbox: InboxStore
     connections: ConnectionStore
     pusher: Pusher
@@ -34,7 +37,8 @@ class Marker:
     def read(self, caller: Caller, request: Mark) -> Mapping[str, Any]:
         """Move the caller's read mark; tell their other devices, and in a direct conversation the other side.
 
-        1 W; ½ R for the entry, 1 R more in a group, 1 R a 12 conversations for the total, ½ R a user to push to.
+        1 W; ½ R for the entry, 1 R more in a group; 1 R a 12 conversations and a large group for the total; ½ R a user
+        to push to.
         Never moves back: an older seq changes nothing and is answered with where the mark is. The counts come from one
         consistent read of all rows, so part and total agree and hold what was just written.
         """
@@ -43,7 +47,7 @@ class Marker:
         entry = self._require_entry(caller, conversation, Seq(request.seq))
         now = self.clock()
         moved = self.inbox.mark_read(caller.user, conv, entry.seq, entry.n, now)
-        rows = list(self.inbox.rows(caller.user, consistent=True))
+        rows = self.inbox.rows(caller.user, consistent=True)
         row = next(row for row in rows if row.conv == conv)
         reply = {"conv": conv, "read_seq": row.read_seq, "unread": row.unread, "total_unread": total(rows)}
         if moved:
@@ -65,7 +69,7 @@ class Marker:
         checked = [(parse_conversation(mark.conv, f"data.acks.{i}.conv"), Seq(mark.seq)) for i, mark in enumerate(acks)]
         for conversation, _ in checked:
             if isinstance(conversation, Direct):
-                require_member(self.store, conversation, caller.user)
+                require_visible(self.groups, conversation, caller.user)
         unknown = None
         for conversation, seq in checked:
             conv = conversation.conv
@@ -86,8 +90,8 @@ class Marker:
 
     def _require_entry(self, caller: Caller, conversation: Direct | Group, seq: Seq) -> Entry:
         """An entry that the caller may see. Raises NotMember, NotFound."""
-        visible = first_visible(require_member(self.store, conversation, caller.user))
-        entry = self.store.entry(conversation.conv, seq) if seq >= visible else None
+        spans = require_visible(self.groups, conversation, caller.user)
+        entry = self.store.entry(conversation.conv, seq) if visible(spans, seq) else None
         if entry is None:
             raise NotFound(f"{conversation.conv} has no entry {seq} for you")
         return entry

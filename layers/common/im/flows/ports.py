@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from im.aws.part_queue import Part
 from im.aws.queue import Queued
 from im.domain.entries import Entry
 from im.domain.ids import ConnectionId, DeviceId, UserId
@@ -43,3 +44,10 @@ class Queue(Protocol):
 
     def put_for(self, user: UserId, queued: Queued) -> None:
         """Queue one entry again for one member alone."""
+
+
+class PartQueue(Protocol):
+    """Takes the parts of a push to a large group."""
+
+    def put_all(self, parts: Sequence[Part]) -> None:
+        """Queue parts; returns once they are safe there."""

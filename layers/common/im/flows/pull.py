@@ -11,10 +11,12 @@ from typing import Any
 
 from im.domain.conversation import parse_conversation
 from im.domain.errors import BadRequest
-from im.domain.ids import UserId
+from im.domain.group import Spans
+from im.domain.ids import ConvId, UserId
 from im.domain.inbox import InboxVersion, Row, changed_since, parse_version, version_of
-from im.flows.access import first_visible, require_member
+from im.flows.access import require_visible
 from im.store.conversations import ConversationStore
+from im.store.groups import GroupStore
 from im.store.inbox import InboxStore
 from im.store.keys import MAX_SEQ
 from im.wire import requests
@@ -26,15 +28,18 @@ class Puller:
     """The reading use cases of the route `sync`. Replies stay within a frame; a cursor or `more` tells of the rest."""
 
     store: ConversationStore
+    groups: GroupStore
     inbox: InboxStore
 
     def conversations(self, user: UserId, request: requests.Inbox) -> Mapping[str, Any]:
-        """Rows that changed since `since`, newest first. ½ R a 12 conversations of the user, whatever changed.
+        """Rows that changed since `since`, newest first.
+
+        ½ R a 12 conversations of the user, whatever changed, and ½ R a large group.
 
         All pages carry the version as it was at the first one: a row that changes between two pages may be missing in
         both, and is told by the next sync.
         """
-        rows = list(self.inbox.rows(user))
+        rows = self.inbox.rows(user)
         if request.cursor is None:
             since = parse_version(request.since) if request.since is not None else None
             version, after = version_of(rows), None
@@ -54,36 +59,53 @@ class Puller:
         """A page of a conversation, of what the caller may see. 1 R for a group, and 1 R or ½ R a 4 KiB of entries.
 
         Ascending reads fill holes at the log's end, so they are consistent; descending ones read history and are not.
+        What is missing in the ascending replies to one after the other is closed to the caller. A page never crosses
+        from one stay in a group to the next: one Query each.
         """
         conversation = parse_conversation(request.conv)
-        visible = first_visible(require_member(self.store, conversation, user))
-        ascending = request.after is not None
+        spans = require_visible(self.groups, conversation, user)
         if request.after is not None:
-            first, last = max(request.after + 1, visible), MAX_SEQ
-        else:
-            first, last = visible, min((request.before or 0) - 1, MAX_SEQ)
-        page = self.store.entries(
-            conversation.conv, first, last, limit=request.limit, ascending=ascending, consistent=ascending
-        )
+            return self._ascending(conversation.conv, spans, request.after + 1, request.limit)
+        return self._descending(conversation.conv, spans, (request.before or 0) - 1, request.limit)
+
+    def _ascending(self, conv: ConvId, spans: Spans, first: int, limit: int) -> Mapping[str, Any]:
+        there = [span for span in spans if span.last is None or span.last >= first]
+        if not there:
+            return {"entries": [], "last_seq": spans[-1].last, "more": False}
+        span = there[0]
+        first, last = max(first, span.first), span.last if span.last is not None else MAX_SEQ
+        page = self.store.entries(conv, first, last, limit=limit, ascending=True, consistent=True)
         fit = fitting([entry_data(entry) for entry in page.entries])
-        if ascending and page.whole and fit and len(fit) == len(page.entries):
-            last_seq: int = fit[-1]["seq"]
+        if spans[-1].last is not None:
+            last_seq: int = spans[-1].last
+        elif page.whole and fit and len(fit) == len(page.entries) and span is spans[-1]:
+            last_seq = fit[-1]["seq"]
         else:
-            last_seq = self.store.tail(conversation.conv, consistent=ascending).seq
+            last_seq = self.store.tail(conv, consistent=True).seq
+        return {"entries": fit, "last_seq": last_seq, "more": last_seq > (fit[-1]["seq"] if fit else first - 1)}
+
+    def _descending(self, conv: ConvId, spans: Spans, last: int, limit: int) -> Mapping[str, Any]:
+        there = [span for span in spans if span.first <= last]
+        fit: list[dict[str, Any]] = []
+        if there:
+            span = there[-1]
+            last = min(last, span.last if span.last is not None else MAX_SEQ)
+            page = self.store.entries(conv, span.first, last, limit=limit, ascending=False, consistent=False)
+            fit = fitting([entry_data(entry) for entry in page.entries])
+        if spans[-1].last is not None:
+            last_seq: int = spans[-1].last
+        else:
+            last_seq = self.store.tail(conv).seq
             if fit:
                 last_seq = max(last_seq, fit[0]["seq"])  # another replica may know less than the first
-        if ascending:
-            more = last_seq > (fit[-1]["seq"] if fit else max(first - 1, 0))
-        else:
-            more = bool(fit) and fit[-1]["seq"] > visible
-        return {"entries": fit, "last_seq": last_seq, "more": more}
+        return {"entries": fit, "last_seq": last_seq, "more": bool(fit) and fit[-1]["seq"] > spans[0].first}
 
     def unread(self, user: UserId, request: requests.Unread) -> Mapping[str, Any]:
         """The total, and the conversations that make it up. ½ R a 12 conversations.
 
         Both come from one pass over the same rows: they cannot disagree.
         """
-        rows = list(self.inbox.rows(user))
+        rows = self.inbox.rows(user)
         parts = sorted((row.conv, row.unread) for row in rows if row.unread)
         if request.cursor is not None:
             (after,) = _unpack(request.cursor, 1)

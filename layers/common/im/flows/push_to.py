@@ -55,11 +55,11 @@ def push_to_users(
 ) -> None:
     """Push each user's frames to all of their devices but the connection `skip`. ½ R a user. Never raises."""
     try:
-        found = connections.slots_of(list(frames))
+        found = connections.of(list(frames))
     except Exception:
         log.exception("no connections could be read: nobody is pushed to")
         return
-    for user, slots in found.items():
-        for slot in slots:
+    for user, theirs in found.items():
+        for slot in theirs.slots:
             if slot.connection != skip:
                 push_frames_to(pusher, connections, user, slot, frames[user], now)

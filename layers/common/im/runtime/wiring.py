@@ -9,23 +9,34 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from im.aws import clients
+from im.aws.part_queue import SqsPartQueue
 from im.aws.pusher import ConnectionPusher
 from im.aws.queue import FanoutQueue
 from im.aws.secrets import RotatingSecret
 from im.aws.tokens import Keys, PublishedKeys, SharedSecret, TokenVerifier
+from im.domain.group import GroupLimits
+from im.flows.admission import Admissions
 from im.flows.append import Appender
+from im.flows.broadcast import Broadcast
+from im.flows.changes import Changes
 from im.flows.connect import Connections
 from im.flows.fan_out import FanOut
+from im.flows.fan_out_large import LargeFanOut
 from im.flows.groups import Groups
 from im.flows.mark import Marker
 from im.flows.members import MemberLists
 from im.flows.ports import Caller
 from im.flows.pull import Puller
+from im.flows.push_entries import EntryPusher
+from im.flows.row_writes import RowWriter
 from im.flows.send import Sender
 from im.runtime.router import REPLIED, Operation, Router
 from im.runtime.settings import Settings
+from im.store.audience import AudienceStore
 from im.store.connections import ConnectionStore
 from im.store.conversations import ConversationStore
+from im.store.group_changes import GroupChangeStore
+from im.store.groups import GroupStore
 from im.store.inbox import InboxStore
 from im.wire import requests
 from im.wire.frames import Request, encode_reply
@@ -54,6 +65,7 @@ def connections(settings: Settings) -> Connections:
     return Connections(
         connections=ConnectionStore(dynamodb, settings.text("CONNECTION_TABLE")),
         inbox=InboxStore(dynamodb, settings.text("INBOX_TABLE")),
+        audience=AudienceStore(dynamodb, settings.text("AUDIENCE_TABLE")),
         pusher=ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT"))),
         clock=now_ms,
         policy=settings.policy(),
@@ -81,9 +93,12 @@ def connect_router(flows: Connections) -> Router:
 
 def message_router(settings: Settings) -> Router:
     """The route `message`."""
-    store = ConversationStore(clients.dynamodb(), settings.text("CONVERSATION_TABLE"))
-    queue = FanoutQueue(clients.sqs(), settings.text("FANOUT_QUEUE_URL"))
-    sender = Sender(store, Appender(store, now_ms), queue)
+    dynamodb, table = clients.dynamodb(), settings.text("CONVERSATION_TABLE")
+    sender = Sender(
+        admissions=Admissions(GroupStore(dynamodb, table)),
+        appender=Appender(ConversationStore(dynamodb, table), now_ms),
+        queue=FanoutQueue(clients.sqs(), settings.text("FANOUT_QUEUE_URL")),
+    )
 
     def send(caller: Caller, request: requests.Send) -> Mapping[str, Any]:
         appended = sender.send(caller, request)
@@ -103,10 +118,12 @@ def sync_router(settings: Settings) -> Router:
     """The route `sync`."""
     dynamodb = clients.dynamodb()
     store = ConversationStore(dynamodb, settings.text("CONVERSATION_TABLE"))
+    groups = GroupStore(dynamodb, settings.text("CONVERSATION_TABLE"))
     inbox = InboxStore(dynamodb, settings.text("INBOX_TABLE"))
-    puller = Puller(store, inbox)
+    puller = Puller(store, groups, inbox)
     marker = Marker(
         store=store,
+        groups=groups,
         inbox=inbox,
         connections=ConnectionStore(dynamodb, settings.text("CONNECTION_TABLE")),
         pusher=ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT"))),
@@ -131,34 +148,101 @@ def sync_router(settings: Settings) -> Router:
 
 def group_router(settings: Settings) -> Router:
     """The route `group`."""
+    dynamodb, table = clients.dynamodb(), settings.text("CONVERSATION_TABLE")
+    store, inbox = GroupStore(dynamodb, table), InboxStore(dynamodb, settings.text("INBOX_TABLE"))
     groups = Groups(
-        store=ConversationStore(clients.dynamodb(), settings.text("CONVERSATION_TABLE")),
-        queue=FanoutQueue(clients.sqs(), settings.text("FANOUT_QUEUE_URL")),
+        groups=store,
+        inbox=inbox,
+        changes=Changes(
+            log=ConversationStore(dynamodb, table),
+            groups=store,
+            store=GroupChangeStore(dynamodb, table, inbox),
+            queue=FanoutQueue(clients.sqs(), settings.text("FANOUT_QUEUE_URL")),
+            clock=now_ms,
+            limits=_group_limits(settings),
+        ),
+        connections=ConnectionStore(dynamodb, settings.text("CONNECTION_TABLE")),
+        pusher=ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT"))),
         clock=now_ms,
         new_gid=lambda: secrets.token_urlsafe(12),
-        max_members=settings.number("MAX_GROUP_MEMBERS"),
     )
     return Router(
         "group",
         {
             "create": _operation(requests.GroupCreate, groups.create),
-            "info": _operation(requests.GroupName, lambda caller, data: groups.info(caller, data.conv)),
-            "members": _operation(requests.GroupMembers, groups.members),
+            "invite": _operation(requests.GroupUsers, groups.invite),
+            "remove": _operation(requests.GroupUsers, groups.remove),
+            "join": _operation(requests.GroupJoin, groups.join),
+            "leave": _operation(requests.GroupName, groups.leave),
+            "requests": _operation(requests.GroupPage, groups.pending_requests),
+            "decide": _operation(requests.GroupDecide, groups.decide),
+            "role": _operation(requests.GroupRole, groups.role),
+            "transfer": _operation(requests.GroupUser, groups.transfer),
+            "mute": _operation(requests.GroupMute, groups.mute),
+            "update": _operation(requests.GroupUpdate, groups.update),
+            "dissolve": _operation(requests.GroupName, groups.dissolve),
+            "info": _operation(requests.GroupName, groups.info),
+            "members": _operation(requests.GroupPage, groups.members),
+            "mine": _operation(requests.GroupsPage, groups.mine),
         },
+    )
+
+
+def _group_limits(settings: Settings) -> GroupLimits:
+    return GroupLimits(
+        members=settings.number("MAX_GROUP_MEMBERS"),
+        groups=settings.number("MAX_GROUPS_PER_USER"),
+        admins=settings.number("MAX_GROUP_ADMINS"),
+        name=settings.number("MAX_GROUP_NAME"),
+        at_once=settings.number("MAX_USERS_AT_ONCE"),
+        large_above=settings.number("LARGE_GROUP_ABOVE"),
     )
 
 
 def fan_out(settings: Settings) -> FanOut:
     """For the fan-out queue."""
-    dynamodb = clients.dynamodb()
-    return FanOut(
-        members=MemberLists(ConversationStore(dynamodb, settings.text("CONVERSATION_TABLE"))),
-        inbox=InboxStore(dynamodb, settings.text("INBOX_TABLE")),
-        connections=ConnectionStore(dynamodb, settings.text("CONNECTION_TABLE")),
-        pusher=ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT"))),
+    dynamodb, table = clients.dynamodb(), settings.text("CONVERSATION_TABLE")
+    inbox = InboxStore(dynamodb, settings.text("INBOX_TABLE"))
+    threads = ThreadPoolExecutor(clients.POOL, thread_name_prefix="fan-out")
+    queue = FanoutQueue(clients.sqs(), settings.text("FANOUT_QUEUE_URL"))
+    rows = RowWriter(inbox, queue, now_ms, threads)
+    pushes = _broadcast(settings, dynamodb, threads)
+    large = LargeFanOut(
+        groups=GroupStore(dynamodb, table),
+        members=pushes.members,
+        inbox=inbox,
+        connections=pushes.pusher.connections,
+        audience=pushes.audience,
+        rows=rows,
+        pusher=pushes.pusher,
+        broadcast=pushes,
         clock=now_ms,
-        queue=FanoutQueue(clients.sqs(), settings.text("FANOUT_QUEUE_URL")),
-        threads=ThreadPoolExecutor(clients.POOL, thread_name_prefix="fan-out"),
+        threads=threads,
+    )
+    return FanOut(members=pushes.members, rows=rows, pusher=pushes.pusher, large=large)
+
+
+def broadcast(settings: Settings) -> Broadcast:
+    """For the queue of the parts of pushes to large groups."""
+    threads = ThreadPoolExecutor(clients.POOL, thread_name_prefix="broadcast")
+    return _broadcast(settings, clients.dynamodb(), threads)
+
+
+def _broadcast(settings: Settings, dynamodb: Any, threads: ThreadPoolExecutor) -> Broadcast:
+    table = settings.text("CONVERSATION_TABLE")
+    return Broadcast(
+        log=ConversationStore(dynamodb, table),
+        members=MemberLists(GroupStore(dynamodb, table)),
+        audience=AudienceStore(dynamodb, settings.text("AUDIENCE_TABLE")),
+        parts=SqsPartQueue(clients.sqs(), settings.text("BROADCAST_QUEUE_URL")),
+        pusher=EntryPusher(
+            connections=ConnectionStore(dynamodb, settings.text("CONNECTION_TABLE")),
+            pusher=ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT"))),
+            clock=now_ms,
+            threads=threads,
+        ),
+        clock=now_ms,
+        threads=threads,
     )
 
 

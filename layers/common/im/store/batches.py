@@ -5,16 +5,19 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from im.domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-WRITE_BATCH: Final = 25
 READ_BATCH: Final = 100
+SNAPSHOT: Final = 100
 ATTEMPTS: Final = 6
+
+PASSING: Final = {"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+"""Reasons of a cancelled transaction that say nothing against making it again."""
 
 T = TypeVar("T")
 
@@ -23,19 +26,6 @@ def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """`items` in runs of at most `size`."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def write_all(client: DynamoDBClient, table: str, items: Sequence[dict[str, Any]]) -> None:
-    """Put all `items`. Raises Unavailable when DynamoDB keeps leaving some undone; those before it are stored."""
-    for chunk in chunks(items, WRITE_BATCH):
-        todo: Any = {table: [{"PutRequest": {"Item": item}} for item in chunk]}
-        for attempt in range(ATTEMPTS):
-            todo = client.batch_write_item(RequestItems=todo).get("UnprocessedItems")
-            if not todo:
-                break
-            _wait(attempt)
-        else:
-            raise Unavailable("the table is busy", 1000)
 
 
 def read_all(
@@ -53,11 +43,32 @@ def read_all(
             todo = out.get("UnprocessedKeys")
             if not todo:
                 break
-            _wait(attempt)
+            pause(attempt)
         else:
             raise Unavailable("the table is busy", 1000)
 
 
-def _wait(attempt: int) -> None:
-    """Full jitter: AWS asks for exponential backoff between the rounds of a batch."""
+def snapshot(client: DynamoDBClient, table: str, wanted: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    """At most 100 items as they all were at one moment; None for one that is not there. 2 R each.
+
+    A transaction that is being written is applied item by item: single reads, consistent ones too, may see one of its
+    items changed and the next one not yet. This does not: DynamoDB cancels it while one of the items is being changed,
+    and it is made again. Raises Unavailable when that goes on.
+    """
+    gets: Any = [{"Get": {"TableName": table, "Key": key}} for key in wanted]
+    for attempt in range(ATTEMPTS):
+        try:
+            out = client.transact_get_items(TransactItems=gets)
+        except client.exceptions.TransactionCanceledException as e:
+            reasons: Any = cast("Any", e.response)["CancellationReasons"]
+            if not {reason["Code"] for reason in reasons} <= PASSING:
+                raise
+            pause(attempt)
+        else:
+            return [cast("dict[str, Any] | None", response.get("Item")) for response in out["Responses"]]
+    raise Unavailable("the table is busy", 1000)
+
+
+def pause(attempt: int) -> None:
+    """Wait before the next try. Full jitter: AWS asks for exponential backoff between the rounds of a batch."""
     time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - spreads load, guards nothing

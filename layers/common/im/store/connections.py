@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from im.domain.ids import ConnectionId, DeviceId, UserId
@@ -18,14 +18,24 @@ Item = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class UserConnections:
+    """What is known of a user's connections."""
+
+    slots: list[Slot]
+    opened: int
+    """How many they have ever opened: tells a connection from those before it, whatever the clocks say."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionStore:
     """The table `table`, reached by `client`. Safe to share between threads."""
 
     client: DynamoDBClient
     table: str
 
-    def register(self, user: UserId, slot: Slot) -> list[Slot]:
-        """Put `slot`, replacing what it held. Returns all slots as they were before. 1 W.
+    def register(self, user: UserId, slot: Slot) -> UserConnections:
+        """Put `slot`, replacing what it held. Returns all slots as they were before, and how many connections the
+        user has opened with this one. 1 W.
 
         One unconditional write that answers with what it replaced: of two devices that come at once, one sees the
         other, whatever the order, and the later write wins the slot.
@@ -33,7 +43,7 @@ class ConnectionStore:
         out = self.client.update_item(
             TableName=self.table,
             Key=keys.connections(user),
-            UpdateExpression="SET #slot = :slot, #ttl = :ttl",
+            UpdateExpression="SET #slot = :slot, #ttl = :ttl ADD opened :one",
             ExpressionAttributeNames={"#slot": keys.SLOT_PREFIX + slot.name, "#ttl": "ttl"},
             ExpressionAttributeValues={
                 ":slot": {
@@ -45,39 +55,46 @@ class ConnectionStore:
                     }
                 },
                 ":ttl": {"N": str((slot.since + SLOT_LIFE_MS) // 1000)},
+                ":one": {"N": "1"},
             },
             ReturnValues="ALL_OLD",
         )
-        return _slots_from(out.get("Attributes", {}))
+        before = _connections_from(out.get("Attributes", {}))
+        return replace(before, opened=before.opened + 1)
 
-    def drop(self, user: UserId, slot: str, connection: ConnectionId) -> bool:
-        """Empty a slot, if it still holds `connection`. False when it does not. 1 W.
+    def drop(self, user: UserId, slot: str, connection: ConnectionId) -> UserConnections | None:
+        """Empty a slot, if it still holds `connection`. Returns what is left; None when it does not hold it. 1 W.
 
         Closes the race of an old connection's end with the same device's new one: the slot may be theirs by now.
         """
         still_holds_it = "#slot.#connection = :connection"
         try:
-            self.client.update_item(
+            out = self.client.update_item(
                 TableName=self.table,
                 Key=keys.connections(user),
                 UpdateExpression="REMOVE #slot",
                 ConditionExpression=still_holds_it,
                 ExpressionAttributeNames={"#slot": keys.SLOT_PREFIX + slot, "#connection": "connection"},
                 ExpressionAttributeValues={":connection": {"S": connection}},
+                ReturnValues="ALL_NEW",
             )
         except self.client.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+            return None
+        return _connections_from(out["Attributes"])
 
     def slots(self, user: UserId) -> list[Slot]:
         """The slots of one user, consistent. 1 R."""
         out = self.client.get_item(TableName=self.table, Key=keys.connections(user), ConsistentRead=True)
-        return _slots_from(out.get("Item", {}))
+        return _connections_from(out.get("Item", {})).slots
 
-    def slots_of(self, users: Sequence[UserId]) -> dict[UserId, list[Slot]]:
-        """The slots of the users who have any. ½ R a user, 100 users a call."""
-        found = read_all(self.client, self.table, [keys.connections(user) for user in users])
-        return {UserId(item["pk"]["S"]): slots for item in found if (slots := _slots_from(item))}
+    def of(self, users: Sequence[UserId], *, consistent: bool = False) -> dict[UserId, UserConnections]:
+        """The connections of the users who have any. ½ R or 1 R a user, 100 users a call."""
+        found = read_all(self.client, self.table, [keys.connections(user) for user in users], consistent=consistent)
+        return {UserId(item["pk"]["S"]): these for item in found if (these := _connections_from(item)).slots}
+
+
+def _connections_from(item: Item) -> UserConnections:
+    return UserConnections(_slots_from(item), int(item.get("opened", {"N": "0"})["N"]))
 
 
 def _slots_from(item: Item) -> list[Slot]:

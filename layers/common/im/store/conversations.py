@@ -1,4 +1,4 @@
-"""The Conversation table: a group's head and members, the log of entries, and the marks that make sends idempotent.
+"""The logs of the Conversation table: their entries, and the marks that make sends idempotent.
 
 Costs: W is a write unit (1 KiB), R a read unit (4 KiB; an eventually consistent read takes half of one).
 """
@@ -6,17 +6,15 @@ Costs: W is a write unit (1 KiB), R a read unit (4 KiB; an eventually consistent
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from botocore.exceptions import ClientError
 
-from im.domain.conversation import GroupHead, JoinMode, Member, Role
 from im.domain.entries import EMPTY, Entry, Tail, tail_at
 from im.domain.ids import Cmid, ConvId, Seq, UserId
 from im.store import keys
-from im.store.batches import read_all, write_all
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -43,8 +41,6 @@ class ConversationStore:
     client: DynamoDBClient
     table: str
 
-    # ---- the log -----------------------------------------------------------------------------------------------------
-
     def tail(self, conv: ConvId, *, consistent: bool = False) -> Tail:
         """The newest entry, as far as the next one depends on it; EMPTY for an empty log. ½ R a 4 KiB of that entry."""
         page = self._entries(conv, 1, keys.MAX_SEQ, limit=1, ascending=False, consistent=consistent)
@@ -55,7 +51,7 @@ class ConversationStore:
         for consistent in (False, True):
             out = self.client.get_item(TableName=self.table, Key=keys.entry(conv, seq), ConsistentRead=consistent)
             if item := out.get("Item"):
-                return _entry_from(item)
+                return entry_from(item)
         return None
 
     def entries(self, conv: ConvId, first: int, last: int, *, limit: int, ascending: bool, consistent: bool) -> Page:
@@ -86,12 +82,12 @@ class ConversationStore:
         try:
             self.client.put_item(
                 TableName=self.table,
-                Item=_entry_item(entry),
+                Item=entry_item(entry),
                 ConditionExpression=seq_is_free,
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self.client.exceptions.ConditionalCheckFailedException as e:
-            return _entry_from(_old(e))
+            return entry_from(_old(e))
         return None
 
     def claim_cmid(self, conv: ConvId, sender: UserId, cmid: Cmid, first: Seq, now_s: int) -> Seq:
@@ -119,6 +115,11 @@ class ConversationStore:
             return Seq(int(_old(e)["first"]["N"]))
         return first
 
+    def claimed(self, conv: ConvId, sender: UserId, cmid: Cmid) -> Seq | None:
+        """What `claim_cmid` has noted, if anything. 1 R."""
+        out = self.client.get_item(TableName=self.table, Key=keys.cmid(conv, sender, cmid), ConsistentRead=True)
+        return Seq(int(out["Item"]["first"]["N"])) if "Item" in out else None
+
     def _entries(self, conv: ConvId, first: int, last: int, *, limit: int, ascending: bool, consistent: bool) -> Page:
         out = self.client.query(
             TableName=self.table,
@@ -132,71 +133,7 @@ class ConversationStore:
             Limit=limit,
             ConsistentRead=consistent,
         )
-        return Page([_entry_from(item) for item in out["Items"]], whole="LastEvaluatedKey" not in out)
-
-    # ---- groups ------------------------------------------------------------------------------------------------------
-
-    def membership(self, conv: ConvId, user: UserId) -> tuple[GroupHead | None, Member | None]:
-        """A group's head and one of its members, as far as they are there. 1 R; 3 R when one is not there at once."""
-        items: dict[str, Item] = {}
-        for consistent in (False, True):
-            wanted = [keys.head(conv), keys.member(conv, user)]
-            found = read_all(self.client, self.table, wanted, consistent=consistent)
-            items = {item["sk"]["S"]: item for item in found}
-            if len(items) == len(wanted):
-                break
-        head, member = items.get(keys.HEAD), items.get(keys.MEMBER_PREFIX + user)
-        return (
-            None if head is None else _head_from(head),
-            None if member is None else _member_from(member),
-        )
-
-    def members(self, conv: ConvId) -> Iterator[Member]:
-        """All members of a group by user id, as of now. 1 R for about 30 members."""
-        cursor: UserId | None = None
-        while True:
-            page, cursor = self.members_page(conv, after=cursor, limit=None, consistent=True)
-            yield from page
-            if cursor is None:
-                return
-
-    def members_page(
-        self, conv: ConvId, *, after: UserId | None, limit: int | None, consistent: bool = False
-    ) -> tuple[list[Member], UserId | None]:
-        """Members by user id after `after`, and where the next page starts after; None at the end."""
-        optional: dict[str, Any] = {}
-        if after is not None:
-            optional["ExclusiveStartKey"] = keys.member(conv, after)
-        if limit is not None:
-            optional["Limit"] = limit
-        out = self.client.query(
-            TableName=self.table,
-            KeyConditionExpression="pk = :conv AND begins_with(sk, :members)",
-            ExpressionAttributeValues={":conv": {"S": conv}, ":members": {"S": keys.MEMBER_PREFIX}},
-            ConsistentRead=consistent,
-            **optional,
-        )
-        page = [_member_from(item) for item in out["Items"]]
-        more = "LastEvaluatedKey" in out and page
-        return page, page[-1].user if more else None
-
-    def put_members(self, conv: ConvId, members: Sequence[Member]) -> None:
-        """Store members as given; repeating it changes nothing. 1 W each."""
-        write_all(self.client, self.table, [_member_item(conv, m) for m in members])
-
-    def put_head(self, head: GroupHead) -> GroupHead:
-        """Store the head of a new group, unless there is one. Returns the stored one. 1 W."""
-        group_is_new = "attribute_not_exists(pk)"
-        try:
-            self.client.put_item(
-                TableName=self.table,
-                Item=_head_item(head),
-                ConditionExpression=group_is_new,
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
-        except self.client.exceptions.ConditionalCheckFailedException as e:
-            return _head_from(_old(e))
-        return head
+        return Page([entry_from(item) for item in out["Items"]], whole="LastEvaluatedKey" not in out)
 
 
 def _old(error: ClientError) -> Item:
@@ -204,7 +141,8 @@ def _old(error: ClientError) -> Item:
     return cast("Item", error.response["Item"])  # type: ignore[typeddict-item]
 
 
-def _entry_item(entry: Entry) -> dict[str, Any]:
+def entry_item(entry: Entry) -> dict[str, Any]:
+    """An entry as it is stored."""
     item: dict[str, Any] = {
         **keys.entry(entry.conv, entry.seq),
         "seq": {"N": str(entry.seq)},
@@ -222,10 +160,13 @@ def _entry_item(entry: Entry) -> dict[str, Any]:
         item["mentions"] = {"S": json.dumps(entry.mentions)}
     if entry.reply_to is not None:
         item["reply_to"] = {"N": str(entry.reply_to)}
+    if entry.large:
+        item["large"] = {"N": str(entry.large)}
     return item
 
 
-def _entry_from(item: Item) -> Entry:
+def entry_from(item: Item) -> Entry:
+    """The entry that was stored as `item`."""
     return Entry(
         conv=ConvId(item["pk"]["S"]),
         seq=Seq(int(item["seq"]["N"])),
@@ -238,51 +179,5 @@ def _entry_from(item: Item) -> Entry:
         cmid=Cmid(item["cmid"]["S"]) if "cmid" in item else None,
         mentions=tuple(json.loads(item["mentions"]["S"])) if "mentions" in item else (),
         reply_to=Seq(int(item["reply_to"]["N"])) if "reply_to" in item else None,
-    )
-
-
-def _member_item(conv: ConvId, member: Member) -> dict[str, Any]:
-    return {
-        **keys.member(conv, member.user),
-        "user": {"S": member.user},
-        "role": {"S": member.role},
-        "joined_at": {"N": str(member.joined_at)},
-        "joined_seq": {"N": str(member.joined_seq)},
-        "joined_n": {"N": str(member.joined_n)},
-    }
-
-
-def _member_from(item: Item) -> Member:
-    return Member(
-        user=UserId(item["user"]["S"]),
-        role=cast("Role", item["role"]["S"]),
-        joined_at=int(item["joined_at"]["N"]),
-        joined_seq=Seq(int(item["joined_seq"]["N"])),
-        joined_n=int(item["joined_n"]["N"]),
-    )
-
-
-def _head_item(head: GroupHead) -> dict[str, Any]:
-    return {
-        **keys.head(head.conv),
-        "name": {"S": head.name},
-        "notice": {"S": head.notice},
-        "owner": {"S": head.owner},
-        "member_count": {"N": str(head.member_count)},
-        "join_mode": {"S": head.join_mode},
-        "history": {"BOOL": head.history},
-        "created_at": {"N": str(head.created_at)},
-    }
-
-
-def _head_from(item: Item) -> GroupHead:
-    return GroupHead(
-        conv=ConvId(item["pk"]["S"]),
-        name=item["name"]["S"],
-        notice=item["notice"]["S"],
-        owner=UserId(item["owner"]["S"]),
-        member_count=int(item["member_count"]["N"]),
-        join_mode=cast("JoinMode", item["join_mode"]["S"]),
-        history=item["history"]["BOOL"],
-        created_at=int(item["created_at"]["N"]),
+        large=Seq(int(item["large"]["N"])) if "large" in item else Seq(0),
     )

@@ -2,11 +2,14 @@
 
 Every write moves a watermark forward under the condition that it is behind, so repeats change nothing and the order
 of arrival does not matter. Every write but an ack also adds one to `ver`, the row's part of the inbox version.
+
+Two more kinds of items: how many groups a user is in and which of them are large (`GROUPS`), and for each large group
+the row that its members share (`SHARED`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -14,6 +17,7 @@ from im.domain.entries import Entry, preview
 from im.domain.ids import ConvId, Seq, UserId
 from im.domain.inbox import Last, Row
 from im.store import keys
+from im.store.batches import read_all
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -34,9 +38,8 @@ class Delivery:
     """The newest entry of the batch that the member sent: they have read everything up to it."""
     mention: Seq
     """The newest entry of the batch that mentions the member; 0 without one."""
-    start_seq: Seq
-    start_n: int
-    """Where the member's read mark starts when they have no row yet: just before they joined."""
+    ends: bool = False
+    """Whether the conversation ends with `newest`: its group is dissolved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,15 @@ class InboxStore:
     table: str
 
     def deliver(self, user: UserId, conv: ConvId, delivery: Delivery, now: int) -> bool:
-        """Move the row's marks up to the batch. False when nothing was left to move. 1 W; rarely 2 or 3.
+        """Move a row's marks up to the batch. False when nothing was left to move. 1 W; rarely 2 or 3."""
+        return self._deliver(keys.row(user, conv), delivery, now)
 
-        Up to three marks in one write: `last`, `read` when the member sent something in the batch, `mention` when
+    def deliver_to_all(self, conv: ConvId, delivery: Delivery, now: int) -> bool:
+        """Move the marks of the row that the members of a large group share. False when nothing was left. 1 W."""
+        return self._deliver(keys.shared_row(conv), delivery, now)
+
+    def _deliver(self, key: keys.Key, delivery: Delivery, now: int) -> bool:
+        """Up to three marks in one write: `last`, `read` when the member sent something in the batch, `mention` when
         somebody mentioned them. When one of them is already further (a reader was faster, or the batch comes late), the
         condition fails and the row that it returns says which; the others are moved without it. Marks never move
         back, so each failure leaves fewer of them to move.
@@ -60,41 +69,31 @@ class InboxStore:
         if delivery.mention:
             marks[MENTION] = delivery.mention
         while marks:
-            found = self._move(user, conv, delivery, now, marks)
+            found = self._move(key, delivery, now, marks)
             if found is None:
                 return True
             at = {LAST: found.last_seq, READ: found.read_seq, MENTION: found.mention_seq}
             marks = {mark: seq for mark, seq in marks.items() if at[mark] < seq}
         return False
 
-    def _move(self, user: UserId, conv: ConvId, delivery: Delivery, now: int, marks: Mapping[str, Seq]) -> Row | None:
+    def _move(self, key: keys.Key, delivery: Delivery, now: int, marks: Mapping[str, Seq]) -> Row | None:
         """One conditional write of `marks`. None when it was done, else the row that forbade it."""
         mark_is_behind = "(attribute_not_exists({0}) OR {0} < :{0})"
         sets = ["updated = :now", *(f"{mark} = :{mark}" for mark in marks)]
         values: dict[str, Any] = {":now": {"N": str(now)}, ":one": {"N": "1"}}
         values |= {f":{mark}": {"N": str(seq)} for mark, seq in marks.items()}
         if LAST in marks:
-            newest = delivery.newest
             sets += ["last_n = :last_n", "newest = :newest"]
-            values[":last_n"] = {"N": str(newest.n)}
-            values[":newest"] = {
-                "M": {
-                    "kind": {"S": newest.kind},
-                    "from": {"S": newest.sender},
-                    "ts": {"N": str(newest.ts)},
-                    "preview": {"S": preview(newest.kind, newest.body)},
-                }
-            }
+            values |= {":last_n": {"N": str(delivery.newest.n)}, ":newest": _newest(delivery.newest)}
+            if delivery.ends:
+                sets.append("left_seq = :last_seq")
         if READ in marks and delivery.own is not None:
             sets.append("read_n = :read_n")
             values[":read_n"] = {"N": str(delivery.own.n)}
-        else:
-            sets += ["read_seq = if_not_exists(read_seq, :start_seq)", "read_n = if_not_exists(read_n, :start_n)"]
-            values |= {":start_seq": {"N": str(delivery.start_seq)}, ":start_n": {"N": str(delivery.start_n)}}
         try:
             self.client.update_item(
                 TableName=self.table,
-                Key=keys.row(user, conv),
+                Key=key,
                 UpdateExpression=f"SET {', '.join(sets)} ADD ver :one",
                 ConditionExpression=" AND ".join(mark_is_behind.format(mark) for mark in marks),
                 ExpressionAttributeValues=values,
@@ -148,22 +147,194 @@ class InboxStore:
             return False
         return True
 
-    def rows(self, user: UserId, *, consistent: bool = False) -> Iterator[Row]:
-        """All rows of a user's inbox, those included that no fan-out has reached. ½ R or 1 R a 4 KiB: about 12 rows."""
+    def rows(self, user: UserId, *, consistent: bool = False) -> list[Row]:
+        """All rows of a user's inbox, those included that no fan-out has reached, completed where a group is large.
+
+        ½ R or 1 R a 4 KiB: about 12 rows; and as much again for each large group.
+        """
+        own: list[Row] = []
+        large: set[str] = set()
         start: dict[str, Any] = {}
         while True:
             out = self.client.query(
                 TableName=self.table,
-                KeyConditionExpression="pk = :user AND begins_with(sk, :rows)",
-                ExpressionAttributeValues={":user": {"S": user}, ":rows": {"S": keys.ROW_PREFIX}},
+                KeyConditionExpression="pk = :user AND sk BETWEEN :rows AND :groups",
+                ExpressionAttributeValues={
+                    ":user": {"S": user},
+                    ":rows": {"S": keys.ROW_PREFIX},
+                    ":groups": {"S": keys.GROUPS},
+                },
                 ConsistentRead=consistent,
                 **start,
             )
             for item in out["Items"]:
-                yield _row_from(item)
+                if item["sk"]["S"] == keys.GROUPS:
+                    large = _large_from(item)
+                else:
+                    own.append(_row_from(item))
             if "LastEvaluatedKey" not in out:
-                return
+                break
             start = {"ExclusiveStartKey": out["LastEvaluatedKey"]}
+        # Whoever has left sees nothing that came later, so their row is what it was then.
+        shared = self._shared_rows(
+            [row.conv for row in own if row.conv in large and not row.left_seq], consistent=consistent
+        )
+        return [row.completed_by(shared[row.conv]) if row.conv in shared else row for row in own]
+
+    def _shared_rows(self, convs: Sequence[ConvId], *, consistent: bool) -> dict[ConvId, Row]:
+        wanted = [keys.shared_row(conv) for conv in convs]
+        found = read_all(self.client, self.table, wanted, consistent=consistent)
+        return {ConvId(item["pk"]["S"]): _row_from(item) for item in found}
+
+    # ---- groups ------------------------------------------------------------------------------------------------------
+
+    def joining(self, user: UserId, entry: Entry, max_groups: int) -> list[dict[str, Any]]:
+        """The part of a transaction that opens the row of somebody who joins with `entry`. 4 W.
+
+        Its marks stand at the entry: everything before is read. `count_is_below` keeps a user's groups within their
+        limit, whoever adds them to how many at once.
+        """
+        adds, values = "ADD #count :one", {":one": {"N": "1"}, ":max": {"N": str(max_groups)}}
+        if entry.large:
+            adds += ", #large :conv"
+            values[":conv"] = cast("Any", {"SS": [entry.conv]})
+        count_is_below = "attribute_not_exists(#count) OR #count < :max"
+        return [
+            self._row_update(user, entry, read=Seq(entry.seq if entry.sender == user else entry.seq - 1), left=False),
+            {
+                "Update": {
+                    "TableName": self.table,
+                    "Key": keys.groups_of(user),
+                    "UpdateExpression": adds,
+                    "ConditionExpression": count_is_below,
+                    "ExpressionAttributeNames": {"#count": "count"} | ({"#large": "large"} if entry.large else {}),
+                    "ExpressionAttributeValues": values,
+                }
+            },
+        ]
+
+    def leaving(self, user: UserId, entry: Entry) -> list[dict[str, Any]]:
+        """The part of a transaction that ends the row of somebody who leaves with `entry`. 4 W.
+
+        Who goes by themself has read everything; who is removed has not, and can still do so.
+        """
+        return [
+            self._row_update(user, entry, read=entry.seq if entry.sender == user else None, left=True),
+            self._one_group_less(user, entry.conv),
+        ]
+
+    def _row_update(self, user: UserId, entry: Entry, *, read: Seq | None, left: bool) -> dict[str, Any]:
+        sets = ["last_seq = :seq", "last_n = :n", "newest = :newest", "updated = :now"]
+        values: dict[str, Any] = {
+            ":seq": {"N": str(entry.seq)},
+            ":n": {"N": str(entry.n)},
+            ":newest": _newest(entry),
+            ":now": {"N": str(entry.ts)},
+            ":one": {"N": "1"},
+        }
+        if read is not None:
+            # `n` counts what is countable, and no change to a group is: it is the same just before the entry.
+            sets += ["read_seq = :read", "read_n = :n"]
+            values[":read"] = {"N": str(read)}
+        removes = "" if left else " REMOVE left_seq, uncounted"
+        if left:
+            sets += ["left_seq = :seq", "uncounted = :true"]
+            values[":true"] = {"BOOL": True}
+        return {
+            "Update": {
+                "TableName": self.table,
+                "Key": keys.row(user, entry.conv),
+                "UpdateExpression": f"SET {', '.join(sets)}{removes} ADD ver :one",
+                "ExpressionAttributeValues": values,
+            }
+        }
+
+    def group_counts(self, users: Sequence[UserId]) -> dict[UserId, int]:
+        """How many groups each of `users` is in. ½ R each."""
+        found = read_all(self.client, self.table, [keys.groups_of(user) for user in users])
+        return {UserId(item["pk"]["S"]): int(item.get("count", {"N": "0"})["N"]) for item in found}
+
+    def large_groups(self, user: UserId) -> list[ConvId]:
+        """The large groups that a user is in, as of now; some that they have left may be among them. 1 R."""
+        out = self.client.get_item(TableName=self.table, Key=keys.groups_of(user), ConsistentRead=True)
+        return sorted(ConvId(conv) for conv in _large_from(out.get("Item", {})))
+
+    def share_row(self, user: UserId, conv: ConvId) -> None:
+        """From now on complete the user's row of `conv` by the shared one. 1 W."""
+        self.client.update_item(
+            TableName=self.table,
+            Key=keys.groups_of(user),
+            UpdateExpression="ADD #large :conv",
+            ExpressionAttributeNames={"#large": "large"},
+            ExpressionAttributeValues={":conv": {"SS": [conv]}},
+        )
+
+    def shared_since(self, conv: ConvId) -> Seq:
+        """Since which change all members' rows of a large group are known to be completed by the shared one. 1 R."""
+        out = self.client.get_item(TableName=self.table, Key=keys.shared_row(conv), ConsistentRead=True)
+        return Seq(int(out.get("Item", {}).get("opened", {"N": "0"})["N"]))
+
+    def note_shared(self, conv: ConvId, since: Seq) -> None:
+        """Note that all members' rows are completed by the shared one since the change `since`. 1 W."""
+        self.client.update_item(
+            TableName=self.table,
+            Key=keys.shared_row(conv),
+            UpdateExpression="SET opened = :since",
+            ExpressionAttributeValues={":since": {"N": str(since)}},
+        )
+
+    def uncount(self, user: UserId, conv: ConvId) -> bool:
+        """Take a dissolved group off a user's count. False when that was done already. 4 W.
+
+        `not_taken_off` makes it happen once, whoever tries.
+        """
+        not_taken_off = "attribute_exists(pk) AND attribute_not_exists(uncounted)"
+        writes: Any = [
+            {
+                "Update": {
+                    "TableName": self.table,
+                    "Key": keys.row(user, conv),
+                    "UpdateExpression": "SET uncounted = :true",
+                    "ConditionExpression": not_taken_off,
+                    "ExpressionAttributeValues": {":true": {"BOOL": True}},
+                }
+            },
+            self._one_group_less(user, conv),
+        ]
+        try:
+            self.client.transact_write_items(TransactItems=writes)
+        except self.client.exceptions.TransactionCanceledException as e:
+            reasons: Any = cast("Any", e.response)["CancellationReasons"]
+            if reasons[0]["Code"] != "ConditionalCheckFailed":
+                raise
+            return False
+        return True
+
+    def _one_group_less(self, user: UserId, conv: ConvId) -> dict[str, Any]:
+        return {
+            "Update": {
+                "TableName": self.table,
+                "Key": keys.groups_of(user),
+                "UpdateExpression": "ADD #count :less DELETE #large :conv",
+                "ExpressionAttributeNames": {"#count": "count", "#large": "large"},
+                "ExpressionAttributeValues": {":less": {"N": "-1"}, ":conv": {"SS": [conv]}},
+            }
+        }
+
+
+def _newest(entry: Entry) -> dict[str, Any]:
+    return {
+        "M": {
+            "kind": {"S": entry.kind},
+            "from": {"S": entry.sender},
+            "ts": {"N": str(entry.ts)},
+            "preview": {"S": preview(entry.kind, entry.body)},
+        }
+    }
+
+
+def _large_from(item: Item) -> set[str]:
+    return set(item.get("large", {"SS": []})["SS"])
 
 
 def _row_from(item: Item) -> Row:
@@ -188,4 +359,5 @@ def _row_from(item: Item) -> Row:
         mention_seq=Seq(number("mention_seq")),
         updated=number("updated"),
         version=number("ver"),
+        left_seq=Seq(number("left_seq")),
     )

@@ -10,8 +10,12 @@ Key = dict[str, dict[str, str]]
 
 HEAD: Final = "META"
 MEMBER_PREFIX: Final = "MEM#"
+FORMER_PREFIX: Final = "PAST#"
+REQUEST_PREFIX: Final = "REQ#"
 ENTRY_PREFIX: Final = "MSG#"
 ROW_PREFIX: Final = "CONV#"
+GROUPS: Final = "GROUPS"
+SHARED: Final = "SHARED"
 SLOT_PREFIX: Final = "slot:"
 
 SEQ_DIGITS: Final = 12
@@ -32,6 +36,16 @@ def member(conv: ConvId, user: UserId) -> Key:
     return _pair(conv, MEMBER_PREFIX + user)
 
 
+def former_member(conv: ConvId, user: UserId) -> Key:
+    """What somebody may see of a group that they are no member of any more."""
+    return _pair(conv, FORMER_PREFIX + user)
+
+
+def join_request(conv: ConvId, user: UserId) -> Key:
+    """Somebody's request to be let into a group."""
+    return _pair(conv, REQUEST_PREFIX + user)
+
+
 def entry_sort(seq: int) -> str:
     """The sort key of an entry: text order is number order."""
     return f"{ENTRY_PREFIX}{seq:0{SEQ_DIGITS}d}"
@@ -50,6 +64,26 @@ def cmid(conv: ConvId, sender: UserId, cmid: Cmid) -> Key:
 def row(user: UserId, conv: ConvId) -> Key:
     """One conversation of one user's inbox."""
     return _pair(user, ROW_PREFIX + conv)
+
+
+def groups_of(user: UserId) -> Key:
+    """How many groups a user is in, and which of them are large. Right after the user's rows: one Query reads both."""
+    return _pair(user, GROUPS)
+
+
+def shared_row(conv: ConvId) -> Key:
+    """What the rows of all members of a large group have in common. No user id holds a ':', so this is nobody's."""
+    return _pair(conv, SHARED)
+
+
+def audience(conv: ConvId, shard: int) -> str:
+    """The partition of those members of a large group, a part of them, who may have open connections."""
+    return f"{conv}#{shard:02d}"
+
+
+def audience_member(conv: ConvId, shard: int, user: UserId) -> Key:
+    """That a member of a large group may have open connections."""
+    return _pair(audience(conv, shard), user)
 
 
 def connections(user: UserId) -> Key:

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from im.domain.conversation import GroupHead, Member
 from im.domain.entries import Entry
+from im.domain.group import GroupHead, JoinRequest, Member
+from im.domain.ids import UserId
 from im.domain.inbox import Row
 from im.wire.frames import MAX_FRAME_BYTES, dumps
 
@@ -38,7 +39,7 @@ def entry_data(entry: Entry) -> dict[str, Any]:
 def row_data(row: Row) -> dict[str, Any]:
     """A row of the protocol's inbox."""
     last = row.last
-    return {
+    out = {
         "conv": row.conv,
         "last_seq": row.last_seq,
         "last": last and {"kind": last.kind, "from": last.sender, "ts": last.ts, "preview": last.preview},
@@ -52,26 +53,48 @@ def row_data(row: Row) -> dict[str, Any]:
         "hidden": False,
         "updated": row.updated,
     }
+    if row.left_seq:
+        out["left_seq"] = row.left_seq
+    return out
 
 
-def group_data(head: GroupHead, me: Member) -> dict[str, Any]:
-    """What group.info answers."""
+def group_data(head: GroupHead, me: Member | None, user: UserId) -> dict[str, Any]:
+    """What group.info answers a member; without `me`, what group.mine says of a group."""
+    mine: dict[str, Any] = {"role": head.role_of(user)}
+    if me is not None:
+        mine |= {"joined_seq": me.joined_seq, "joined_at": me.joined_at, "muted_until": me.muted_until}
     return {
         "conv": head.conv,
         "name": head.name,
         "notice": head.notice,
+        "avatar": head.avatar,
+        "custom": json.loads(head.custom),
         "owner": head.owner,
+        "admins": list(head.admins),
         "members": head.member_count,
         "join_mode": head.join_mode,
         "history": head.history,
+        "who_invites": head.who_invites,
+        "who_mentions_all": head.who_mentions_all,
+        "muted_until": head.muted_until,
         "created": head.created_at,
-        "me": {"role": me.role, "joined_seq": me.joined_seq, "joined_at": me.joined_at},
+        "me": mine,
     }
 
 
-def member_data(member: Member) -> dict[str, Any]:
+def member_data(head: GroupHead, member: Member) -> dict[str, Any]:
     """A member of group.members."""
-    return {"user": member.user, "role": member.role, "joined_at": member.joined_at, "muted_until": 0}
+    return {
+        "user": member.user,
+        "role": head.role_of(member.user),
+        "joined_at": member.joined_at,
+        "muted_until": member.muted_until,
+    }
+
+
+def request_data(request: JoinRequest) -> dict[str, Any]:
+    """A request of group.requests."""
+    return {"user": request.user, "note": request.note, "asked_at": request.asked_at}
 
 
 def fitting(items: Iterable[Any], reserve: int = ENVELOPE_BYTES) -> list[Any]:

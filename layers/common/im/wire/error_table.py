@@ -14,6 +14,7 @@ CODES: Final[dict[type[errors.ImError], tuple[str, bool]]] = {
     errors.Forbidden: ("forbidden", False),
     errors.NotFound: ("not_found", False),
     errors.NotMember: ("not_member", False),
+    errors.Muted: ("muted", False),
     errors.TooLarge: ("too_large", False),
     errors.Conflict: ("conflict", False),
     errors.Unavailable: ("unavailable", True),
@@ -24,6 +25,6 @@ def describe(error: errors.ImError) -> dict[str, Any]:
     """The `error` of a reply."""
     code, retryable = CODES[type(error)]
     out: dict[str, Any] = {"code": code, "message": str(error), "retryable": retryable}
-    if isinstance(error, errors.Unavailable):
+    if isinstance(error, errors.Unavailable | errors.Muted):
         out["retry_after_ms"] = error.retry_after_ms
     return out

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from im.domain.errors import BadRequest
+from im.wire.frames import dumps
 
 UserIdText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}\z")]
 SeqNumber = Annotated[int, Field(ge=0, le=2**53 - 1)]
@@ -98,29 +107,116 @@ class Unread(Data):
     cursor: Annotated[str, StringConstraints(max_length=512)] | None = None
 
 
+MAX_CUSTOM_BYTES: Final = 2048
+
+GroupText = Annotated[str, StringConstraints(min_length=1)]
+Notice = Annotated[str, StringConstraints(max_length=1000)]
+Avatar = Annotated[str, StringConstraints(max_length=512)]
+JoinMode = Literal["open", "approval", "invite"]
+Who = Literal["members", "admins"]
+Time = Annotated[int, Field(ge=0, le=2**53 - 1)]
+
+
+def _small(custom: dict[str, Any]) -> dict[str, Any]:
+    size = len(dumps(custom).encode())
+    if size > MAX_CUSTOM_BYTES:
+        raise ValueError(f"{size} bytes of JSON are above the limit of {MAX_CUSTOM_BYTES}")
+    return custom
+
+
+Custom = Annotated[dict[str, Any], AfterValidator(_small)]
+"""Whatever the product that embeds us wants to keep with a group."""
+
+
 class GroupCreate(Data):
     """group.create"""
 
     gid: UserIdText | None = None
-    name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    notice: Annotated[str, StringConstraints(max_length=1000)] = ""
+    name: GroupText
+    notice: Notice = ""
+    avatar: Avatar = ""
+    custom: Custom = {}
     members: list[UserIdText] = []
-    join_mode: Literal["open", "approval", "invite"] = "invite"
+    join_mode: JoinMode = "invite"
     history: bool = False
+    who_invites: Who = "members"
+    who_mentions_all: Who = "admins"
+
+
+class GroupUpdate(Data):
+    """group.update: the fields that are there change."""
+
+    conv: str
+    name: GroupText | None = None
+    notice: Notice | None = None
+    avatar: Avatar | None = None
+    custom: Custom | None = None
+    history: bool | None = None
+    join_mode: JoinMode | None = None
+    who_invites: Who | None = None
+    who_mentions_all: Who | None = None
 
 
 class GroupName(Data):
-    """group.info"""
+    """group.info, leave, dissolve"""
 
     conv: str
 
 
-class GroupMembers(Data):
-    """group.members"""
+class GroupPage(Data):
+    """group.members, requests: pages by user id."""
 
     conv: str
     cursor: UserIdText | None = None
     limit: Annotated[int, Field(ge=1, le=100)] = 100
+
+
+class GroupsPage(Data):
+    """group.mine"""
+
+    cursor: Annotated[str, StringConstraints(max_length=128)] | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+
+
+class GroupUsers(Data):
+    """group.invite, remove"""
+
+    conv: str
+    users: Annotated[list[UserIdText], Field(min_length=1)]
+
+
+class GroupUser(Data):
+    """group.transfer"""
+
+    conv: str
+    user: UserIdText
+
+
+class GroupJoin(Data):
+    """group.join"""
+
+    conv: str
+    note: Annotated[str, StringConstraints(max_length=200)] = ""
+
+
+class GroupDecide(GroupUser):
+    """group.decide"""
+
+    accept: bool
+
+
+class GroupRole(GroupUser):
+    """group.role"""
+
+    role: Literal["admin", "member"]
+
+
+class GroupMute(Data):
+    """group.mute: one member, or all but the owner and the admins."""
+
+    conv: str
+    user: UserIdText | None = None
+    until: Time
 
 
 D = TypeVar("D", bound=Data)

@@ -1,0 +1,103 @@
+"""The queue of the parts of a push to a large group: SQS FIFO, one message group a part of a conversation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from im.aws.queue import UnreadableMessage, short
+from im.domain.conversation import parse_conversation
+from im.domain.errors import BadRequest
+from im.domain.ids import ConnectionId, ConvId, Seq
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+VERSION: Final = 1
+
+MAX_BATCH: Final = 10
+"""Messages in one request to SQS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Entries of a conversation, by seq, on their way to one part of its audience."""
+
+    conv: ConvId
+    first: Seq
+    last: Seq
+    number: int
+    """Which of them, from 0."""
+    of: int
+    """How many parts there are."""
+    origins: Mapping[Seq, ConnectionId] = field(default_factory=dict)
+    """The connections that sent the entries: they have the replies and get no push."""
+
+
+class PartsNotQueued(Exception):
+    """SQS refused some parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqsPartQueue:
+    """The queue at `url`."""
+
+    client: SQSClient
+    url: str
+
+    def put_all(self, parts: Sequence[Part]) -> None:
+        """Queue parts. Repeats within five minutes are one message. 1 request for every 10. Raises PartsNotQueued."""
+        for start in range(0, len(parts), MAX_BATCH):
+            out = self.client.send_message_batch(
+                QueueUrl=self.url,
+                Entries=[
+                    {
+                        "Id": str(part.number),
+                        "MessageBody": encode(part),
+                        "MessageGroupId": short(f"{part.conv}#{part.number}"),
+                        "MessageDeduplicationId": short(f"{part.conv}#{part.number}:{part.first}-{part.last}"),
+                    }
+                    for part in parts[start : start + MAX_BATCH]
+                ],
+            )
+            if failed := out.get("Failed"):
+                raise PartsNotQueued(", ".join(sorted({entry["Code"] for entry in failed})))
+
+
+def encode(part: Part) -> str:
+    """The body of a queue message. Some 150 bytes, and 40 for each origin: the entries are read again by seq."""
+    return json.dumps(
+        {
+            "v": VERSION,
+            "conv": part.conv,
+            "first": part.first,
+            "last": part.last,
+            "number": part.number,
+            "of": part.of,
+            "origins": dict(part.origins),
+        },
+        separators=(",", ":"),
+    )
+
+
+def decode(body: str) -> Part:
+    """What a queue message carries. Raises UnreadableMessage."""
+    try:
+        message: dict[str, Any] = json.loads(body)
+        if message["v"] != VERSION:
+            raise UnreadableMessage(f"version {message['v']}")
+        part = Part(
+            conv=parse_conversation(str(message["conv"]), "conv").conv,
+            first=Seq(int(message["first"])),
+            last=Seq(int(message["last"])),
+            number=int(message["number"]),
+            of=int(message["of"]),
+            origins={Seq(int(seq)): ConnectionId(str(origin)) for seq, origin in message["origins"].items()},
+        )
+    except (BadRequest, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
+        raise UnreadableMessage(repr(e)) from e
+    if not 0 <= part.number < part.of or not 1 <= part.first <= part.last:
+        raise UnreadableMessage("no such part")
+    return part

@@ -1,0 +1,83 @@
+"""Pushes to a large group, cut into parts of bounded size.
+
+A part is some of the shards of the group's audience. A group that fits is served at once; the parts of a larger one go
+through a queue of their own, each by itself: a part that fails comes again alone, and the group's next entries need
+not wait for it. Within a part, entries are pushed in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final
+
+from im.aws.part_queue import Part
+from im.aws.queue import Queued
+from im.domain.ids import ConvId, Seq, UserId
+from im.flows.members import MemberLists
+from im.flows.ports import Clock, PartQueue
+from im.flows.push_entries import EntryPusher, Pushed
+from im.store.audience import SHARDS, AudienceStore
+from im.store.conversations import ConversationStore
+
+PART_MEMBERS: Final = 2_000
+"""Members that one part is for. If all are connected with two devices, that is 4,000 pushes: 3 s with 32 threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """Reaches those members of a large group who are connected."""
+
+    log: ConversationStore
+    members: MemberLists
+    audience: AudienceStore
+    parts: PartQueue
+    pusher: EntryPusher
+    clock: Clock
+    threads: Executor
+
+    def push(self, conv: ConvId, queued: Sequence[Queued], deadline: int, members: int) -> tuple[Pushed, int]:
+        """Push ascending entries to the audience of a group of so many members; or queue the parts of that work.
+
+        Returns what became of the pushes, and how many parts were queued: 0 when it was done at once. That takes
+        ½ R a shard and 50 users, 2 R a user once in each state of the group, ½ R a user, 1 push a connection.
+        """
+        of = parts_for(members)
+        if of == 1:
+            return self._push_to(conv, queued, range(SHARDS), deadline), 0
+        origins = {q.entry.seq: q.origin for q in queued if q.origin is not None}
+        first, last = queued[0].entry.seq, queued[-1].entry.seq
+        self.parts.put_all([Part(conv, first, last, number, of, origins) for number in range(of)])
+        return Pushed(), of
+
+    def push_part(self, part: Part, deadline: int) -> Pushed:
+        """Do one part of the work. ½ R a 4 KiB of entries, then as `push`. Raises when something cannot be read."""
+        queued: list[Queued] = []
+        first = part.first
+        while first <= part.last:
+            page = self.log.entries(part.conv, first, part.last, limit=100, ascending=True, consistent=True)
+            queued += [Queued(entry, part.origins.get(entry.seq)) for entry in page.entries]
+            if not page.entries:
+                break  # none of these entries exists: a message of another time
+            first = Seq(page.entries[-1].seq + 1)
+        return self._push_to(part.conv, queued, range(part.number, SHARDS, part.of), deadline) if queued else Pushed()
+
+    def _push_to(self, conv: ConvId, queued: Sequence[Queued], shards: Iterable[int], deadline: int) -> Pushed:
+        now = self.clock()
+
+        def users_of(shard: int) -> list[UserId]:
+            return list(self.audience.users(conv, shard, now))
+
+        users = [user for some in self.threads.map(users_of, shards) for user in some]
+        # Who may see what is asked here, and not when they connected: nobody gets a push for what came after they left.
+        found = self.members.among(conv, queued[-1].entry.epoch, users)
+        return self.pusher.push(queued, {user: member.spans for user, member in found.items()}, deadline)
+
+
+def parts_for(members: int) -> int:
+    """How many parts the pushes to a group of so many members are cut into: 1, 2, 4, 8 or 16, one shard each."""
+    of = 1
+    while of < SHARDS and members > of * PART_MEMBERS:
+        of *= 2
+    return of

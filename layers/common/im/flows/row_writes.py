@@ -1,0 +1,93 @@
+"""A batch of entries reaches the inbox rows of members. One member's failure stays that member's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from im.aws.queue import Queued
+from im.domain.entries import Entry
+from im.domain.group import Member, visible
+from im.domain.group_entries import ends_group
+from im.domain.group_rules import EVERYBODY
+from im.domain.ids import ConvId, Seq, UserId
+from im.flows.ports import Clock, Queue
+from im.store.inbox import Delivery, InboxStore
+
+MAX_REPAIRS: Final = 10
+"""Members of one batch whose rows may fail before it is no longer a matter of these members."""
+
+log = logging.getLogger("im")
+
+
+class TooManyFailed(Exception):
+    """So many rows could not be written that the whole batch must come again."""
+
+    def __init__(self, failed: int, members: int) -> None:
+        super().__init__(f"{failed} of {members} rows could not be written")
+        self.failed = failed
+        self.members = members
+
+
+@dataclass(frozen=True, slots=True)
+class RowWriter:
+    """Writes the rows of members, and queues what failed."""
+
+    inbox: InboxStore
+    queue: Queue
+    clock: Clock
+    threads: Executor
+
+    def write(self, conv: ConvId, queued: Sequence[Queued], members: Sequence[Member]) -> dict[UserId, bool | None]:
+        """Move the rows of `members` up to the batch: True where one was moved, False where there was nothing left to
+        move, None where it failed. 1 W each, rarely 2 or 3.
+
+        Senders' rows come last of all: a sender's row that has reached an entry says that everybody's was written, or
+        is in the queue to be. Members whose row fails are queued again in a group of their own, and everybody else's is
+        written now. Raises only when many rows fail, or when they cannot be queued: the batch must then come again.
+        """
+        entries = [q.entry for q in queued]
+        senders = {entry.sender for entry in entries}
+        written: dict[UserId, bool | None] = {}
+        for some in ([m for m in members if m.user not in senders], [m for m in members if m.user in senders]):
+            done = self.threads.map(partial(self._write_row, conv, entries), some)
+            written |= dict(zip((m.user for m in some), done, strict=True))
+            self._repair(queued, [m for m in some if written[m.user] is None], len(members))
+        return written
+
+    def _write_row(self, conv: ConvId, entries: Sequence[Entry], member: Member) -> bool | None:
+        theirs = [entry for entry in entries if visible(member.spans, entry.seq)]
+        if not theirs:
+            return False
+        own = [entry for entry in theirs if entry.sender == member.user]
+        mentions = [e.seq for e in theirs if e.sender != member.user and mentioned(e, member.user)]
+        delivery = Delivery(
+            newest=theirs[-1],
+            own=own[-1] if own else None,
+            mention=max(mentions, default=Seq(0)),
+            ends=ends_group(theirs[-1]),
+        )
+        try:
+            return self.inbox.deliver(member.user, conv, delivery, self.clock())
+        except Exception:  # whatever it is, it must not reach the other members
+            log.exception("row failed", extra={"conv": conv, "member": member.user})
+            return None
+
+    def _repair(self, queued: Sequence[Queued], failed: Sequence[Member], members: int) -> None:
+        """Queue the entries again for those whose row failed. 1 request an entry and member."""
+        if not failed:
+            return
+        if queued[0].only is not None or len(failed) > MAX_REPAIRS:
+            raise TooManyFailed(len(failed), members)
+        for member in failed:
+            for q in queued:
+                self.queue.put_for(member.user, q)
+
+
+def mentioned(entry: Entry, user: UserId) -> bool:
+    """Whether `entry` mentions `user`, by name or with everybody."""
+    return user in entry.mentions or EVERYBODY in entry.mentions
