@@ -99,7 +99,9 @@ def decode(body: str) -> Queued:
             cmid=Cmid(str(fields["cmid"])) if fields["cmid"] is not None else None,
             mentions=tuple(str(user) for user in fields["mentions"]),
             reply_to=Seq(int(fields["reply_to"])) if fields["reply_to"] is not None else None,
-            large=Seq(int(fields["large"])),
+            # Missing in messages that were queued by an earlier version.
+            large=Seq(int(fields.get("large", 0))),
+            prior=Seq(int(fields.get("prior", 0))),
         )
         origin, only = message["origin"], message.get("only")
     except (BadRequest, LookupError, TypeError, ValueError, OverflowError, RecursionError) as e:

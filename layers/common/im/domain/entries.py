@@ -48,6 +48,8 @@ class Entry:
     reply_to: Seq | None = None
     large: Seq = FROM_NOWHERE
     """Seq of the change since which the group is large; 0 when it is not. Says how this entry is fanned out."""
+    prior: Seq = FROM_NOWHERE
+    """Of a change to a group, the seq of the change before it: changes are found without what lies between them."""
 
     @property
     def countable(self) -> bool:
@@ -96,7 +98,13 @@ class Draft:
             mentions=self.mentions,
             reply_to=self.reply_to,
             large=tail.large,
+            prior=tail.epoch if self.kind in GROUP_CHANGES else FROM_NOWHERE,
         )
+
+
+def epoch_before(entry: Entry) -> Seq:
+    """The state of the group just before `entry`."""
+    return entry.prior if entry.kind in GROUP_CHANGES else entry.epoch
 
 
 def tail_at(entry: Entry) -> Tail:

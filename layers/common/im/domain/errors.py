@@ -72,6 +72,14 @@ class TooLarge(ImError):
         self.limit = limit
 
 
+class TooManyGroups(TooLarge):
+    """Somebody is in as many groups as they may be."""
+
+    def __init__(self, user: str, groups: int, limit: int) -> None:
+        super().__init__(f"groups of {user}", groups + 1, limit)
+        self.user = user
+
+
 class Conflict(ImError):
     """The request contradicts what is stored."""
 

@@ -13,6 +13,9 @@ JoinMode = Literal["open", "approval", "invite"]
 Who = Literal["members", "admins"]
 """Whom something is allowed to: all members, or the owner and the admins."""
 
+REQUEST_LIFE_MS: Final = 30 * 24 * 60 * 60 * 1000
+"""How long a request to join waits for an answer."""
+
 MAX_SPANS: Final = 20
 """How many stays in one group are remembered: someone who comes and goes more often loses sight of the oldest."""
 
@@ -84,6 +87,10 @@ class JoinRequest:
     asked_at: int
     """Milliseconds since the epoch."""
 
+    def waits(self, now: int) -> bool:
+        """Whether it can still be answered."""
+        return now < self.asked_at + REQUEST_LIFE_MS
+
 
 @dataclass(frozen=True, slots=True)
 class GroupHead:
@@ -109,6 +116,8 @@ class GroupHead:
     created_by: UserId
     epoch: Seq
     """Seq of the newest change to the group: names this state of it."""
+    large: Seq
+    """Seq of the change since which the group is large; 0 when it is not."""
     dissolved: bool = False
     pending: tuple[UserId, ...] = ()
     """Founders who are yet to be added: a founding of many is several entries."""

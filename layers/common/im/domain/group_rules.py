@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-from im.domain.errors import BadRequest, Conflict, Forbidden, Muted, NotFound, NotMember, TooLarge
+from im.domain.errors import BadRequest, Conflict, Forbidden, Muted, NotFound, NotMember, TooLarge, TooManyGroups
 from im.domain.group import FormerMember, GroupHead, GroupLimits, JoinRequest, Member, Role
 from im.domain.ids import UserId
 
@@ -49,7 +49,7 @@ class Change:
     kind: Literal["members", "profile"]
     body: Mapping[str, Any]
     head: GroupHead
-    """As it will be; its epoch is the change's own seq, which is not known yet."""
+    """As it will be, but for what follows from the change's own seq, which is not known yet: `epoch` and `large`."""
     joins: tuple[UserId, ...] = ()
     leaves: tuple[UserId, ...] = ()
     muted: Mapping[UserId, int] = field(default_factory=dict)
@@ -60,14 +60,14 @@ class Change:
 
 def check_may_send(head: GroupHead, member: Member, mentions: Sequence[str], now: int) -> None:
     """Whether `member` may send now, mentioning these. Raises NotMember, Muted, Forbidden."""
+    role = head.role_of(member.user)
     if head.dissolved:
         raise NotMember(head.conv)
-    if head.role_of(member.user) != "member":
-        return
-    until = max(member.muted_until, head.muted_until)
-    if until > now:
-        raise Muted("you" if member.muted_until == until else "members who are no admins", until - now)
-    if EVERYBODY in mentions and head.who_mentions_all == "admins":
+    alone = member.muted_until if role != "owner" else 0
+    with_others = head.muted_until if role == "member" else 0
+    if (until := max(alone, with_others)) > now:
+        raise Muted("you" if alone == until else "members who are no admins", until - now)
+    if role == "member" and EVERYBODY in mentions and head.who_mentions_all == "admins":
         raise Forbidden("only the owner and admins of this group may mention everybody")
 
 
@@ -95,21 +95,26 @@ def join(group: Group, caller: UserId, limits: GroupLimits) -> Change | None:
     return _add(group, caller, [caller], limits)
 
 
-def accept(group: Group, caller: UserId, user: UserId, limits: GroupLimits) -> Change | None:
-    """Let in somebody who asked; None for a member. Raises NotFound when they did not ask."""
+def accept(group: Group, caller: UserId, user: UserId, limits: GroupLimits, now: int) -> Change | None:
+    """Let in somebody who asked; None for a member. Raises NotFound when they did not ask, or too long ago."""
     check_may_decide(group, caller)
-    if user not in group.members and user not in group.requests:
+    asking = group.requests.get(user)
+    if user not in group.members and (asking is None or not asking.waits(now)):
         raise NotFound(f"a request of {user}")
     return _add(group, caller, [user], limits)
 
 
 def continue_founding(group: Group, limits: GroupLimits) -> Change | None:
-    """Add the next founders; None when all are in. Who has come to their limit of groups meanwhile is left out."""
+    """Add the next founders; None when all are in.
+
+    Left out is who has come to their limit of groups meanwhile, and who was here already and has left.
+    """
     head = group.head
     room = 0 if head.dissolved else max(0, limits.members - head.member_count)
-    fit = [u for u in head.pending if u not in group.members and group.groups.get(u, 0) < limits.groups][:room]
+    new = [u for u in head.pending if u not in group.members and u not in group.former]
+    fit = [u for u in new if group.groups.get(u, 0) < limits.groups][:room]
     now, later = fit[:MAX_PER_CHANGE], fit[MAX_PER_CHANGE:]
-    return _joining(replace(head, pending=tuple(later)), head.owner, now) if now else None
+    return _joining(replace(head, pending=tuple(later)), head.created_by, now) if now else None
 
 
 def remove(group: Group, caller: UserId, users: Sequence[UserId]) -> Change | None:
@@ -147,7 +152,7 @@ def _add(group: Group, by: UserId, users: Sequence[UserId], limits: GroupLimits)
         raise TooLarge("members", size, limits.members)
     for user in new:
         if (count := group.groups.get(user, 0)) >= limits.groups:
-            raise TooLarge(f"groups of {user}", count + 1, limits.groups)
+            raise TooManyGroups(user, count, limits.groups)
     return _joining(group.head, by, new[:MAX_PER_CHANGE])
 
 

@@ -22,8 +22,9 @@ from im.wire.frames import dumps
 DEADLINE_MS: Final = 10_000
 """How long a change may compete for its place. Below the function's time-out, so that the answer is ours."""
 
+PUSHY: Final = 20
 FIRST_WAIT_S: Final = 0.01
-LONGEST_WAIT_S: Final = 0.5
+LONGEST_WAIT_S: Final = 0.2
 
 Decide = Callable[[Group], Change | None]
 """What is to become of a group, seen as it is; None when nothing is. Raises what is refused."""
@@ -81,16 +82,18 @@ class Changes:
                 tail = self.log.tail(conv, consistent=True)
                 if tail.epoch != group.head.epoch:
                     self._check(deadline)
+                    attempt += 1
+                    self._wait(attempt)
                     continue  # changed between the two reads
             change = decide(group)
             if change is None:
-                self._queue_again(group)
+                self.queue_again(group.head)
                 return group.head, None
             entry = self._entry(caller, change, tail)
             lost = self.store.commit(group, change, entry, max_groups=self.limits.groups)
             if lost is None:
                 self.queue.put(entry, None)
-                return replace(change.head, epoch=entry.seq), change
+                return replace(change.head, epoch=entry.seq, large=entry.large), change
             self._check(deadline)
             attempt += 1
             tail = self._next_place(lost, attempt)
@@ -105,9 +108,9 @@ class Changes:
     def _next_place(self, lost: Lost, attempt: int) -> Tail | None:
         """The end of the log after somebody else has written there; None when it is to be asked for.
 
-        The first time it goes straight to the next place; after that there is a crowd, and it waits as the others do.
+        Unlike a message it goes straight to the next place many times before it waits: a mute must beat a flood.
         """
-        if attempt == 1 and lost.occupant is not None:
+        if attempt <= PUSHY and lost.occupant is not None:
             return tail_at(lost.occupant)
         self._wait(attempt)
         return None
@@ -115,8 +118,9 @@ class Changes:
     def _wait(self, attempt: int) -> None:
         self.pause(random.uniform(0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt)))  # noqa: S311 - spreads load
 
-    def _queue_again(self, group: Group) -> None:
-        newest = self.log.entry(group.head.conv, group.head.epoch)
+    def queue_again(self, head: GroupHead) -> None:
+        """Queue the newest change of a group once more. 1 R, 1 request; SQS forgets repeats within five minutes."""
+        newest = self.log.entry(head.conv, head.epoch)
         if newest is not None:
             self.queue.put(newest, None)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from im.domain.ids import ConnectionId
+from im.domain.ids import ConnectionId, ConvId, UserId
 from im.domain.inbox import version_of
 from im.domain.signin import Policy, Slot, losers, slot_name
 from im.flows.ports import Caller, Clock, Pusher
@@ -12,6 +15,8 @@ from im.store.audience import AudienceStore
 from im.store.connections import ConnectionStore
 from im.store.inbox import InboxStore
 from im.wire.frames import encode_push
+
+log = logging.getLogger("im")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class Connections:
     pusher: Pusher
     clock: Clock
     policy: Policy
+    threads: Executor
 
     def open(self, caller: Caller) -> None:
         """Register the caller's connection and end those that stand in its way.
@@ -46,8 +52,9 @@ class Connections:
         newcomer = self._slot(caller)
         before = self.connections.register(caller.user, newcomer)
         # After the registration: a group that becomes large meanwhile sees the connection, or is seen here.
-        for conv in self.inbox.large_groups(caller.user):
-            self.audience.add(conv, caller.user, before.opened, newcomer.since)
+        self._each_large_group(
+            caller.user, lambda conv: self.audience.add(conv, caller.user, before.opened, newcomer.since)
+        )
         for loser in losers(self.policy, newcomer, before.slots, newcomer.since):
             if loser.name != newcomer.name:
                 self.connections.drop(caller.user, loser.name, loser.connection)
@@ -61,8 +68,7 @@ class Connections:
         """
         left = self.connections.drop(caller.user, self._slot(caller).name, caller.connection)
         if left is not None and not left.slots:
-            for conv in self.inbox.large_groups(caller.user):
-                self.audience.remove(conv, caller.user, left.opened)
+            self._each_large_group(caller.user, lambda conv: self.audience.remove(conv, caller.user, left.opened))
 
     def ping(self, caller: Caller) -> Pong:
         """The time, and the version of the caller's inbox. 1 R, ½ R a 12 conversations, and ½ R a large group."""
@@ -96,6 +102,14 @@ class Connections:
         self.close(caller)
         self.pusher.push(caller.connection, reply)
         self._end(caller.connection, "logout")
+
+    def _each_large_group(self, user: UserId, act: Callable[[ConvId], None]) -> None:
+        """Come or go in the audiences of a user's large groups, some at once. Never raises: without its pushes a
+        connection still hears of everything by its pings, and without a connection it hears of nothing."""
+        try:
+            list(self.threads.map(act, self.inbox.large_groups(user)))
+        except Exception:
+            log.exception("an audience is not what it should be", extra={"user": user})
 
     def _slot(self, caller: Caller) -> Slot:
         name = slot_name(self.policy, caller.device, caller.platform)

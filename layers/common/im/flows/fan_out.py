@@ -6,19 +6,18 @@ connection lookup a member, one push a connection. In a large group there is no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from im.aws.queue import Queued
 from im.domain.conversation import Direct, parse_conversation
-from im.domain.entries import Entry
-from im.domain.group import Member
-from im.domain.group_entries import removed_by
-from im.domain.ids import ConvId
+from im.domain.entries import Entry, epoch_before
+from im.domain.group import Spans
+from im.domain.ids import ConvId, UserId
 from im.flows.fan_out_large import LargeFanOut
 from im.flows.fanned_out import FannedOut
-from im.flows.members import MemberLists, peers_of
+from im.flows.members import MemberLists, NowLarge, peers_of
 from im.flows.push_entries import EntryPusher
 from im.flows.row_writes import RowWriter
 
@@ -51,16 +50,21 @@ class FanOut:
 
     def _deliver(self, conv: ConvId, queued: Sequence[Queued], deadline: int) -> FannedOut:
         entries = [q.entry for q in queued]
-        members = [m for m in self._members(conv, entries) if queued[0].only in {None, m.user}]
-        written = self.rows.write(conv, queued, members)
-        # Whoever was removed is told so, and nothing after it. Their row was changed when they were removed.
-        recipients = {} if queued[0].only else removed_by(entries)
-        recipients |= {m.user: m.spans for m in members if written[m.user] is not None}
+        try:
+            people = self._people(conv, entries)
+        except NowLarge:
+            # These entries come late: all members' rows are completed by newer ones. What is left to do is the same.
+            return self.large.deliver(conv, queued, deadline)
+        if (only := queued[0].only) is not None:
+            people = {only: people[only]} if only in people else {}
+        written = self.rows.write(conv, queued, people)
+        recipients = {user: spans for user, spans in people.items() if written[user] is not None}
         pushed = self.pusher.push(queued, recipients, deadline)
-        return FannedOut.of(len(members), written, pushed)
+        return FannedOut.of(len(people), written, pushed)
 
-    def _members(self, conv: ConvId, entries: Sequence[Entry]) -> Sequence[Member]:
+    def _people(self, conv: ConvId, entries: Sequence[Entry]) -> Mapping[UserId, Spans]:
         conversation = parse_conversation(conv, "conv")
         if isinstance(conversation, Direct):
             return peers_of(conversation)
-        return self.members.at(conv, entries[-1].epoch)
+        # From before the first entry on: whoever was removed within the batch, or since, is told up to their leaving.
+        return self.members.between(conv, epoch_before(entries[0]), entries[-1].epoch)

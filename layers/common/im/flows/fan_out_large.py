@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from im.aws.queue import Queued
-from im.domain.group import Member
-from im.domain.group_entries import added_by, ends_group, removed_by
+from im.domain.entries import epoch_before
+from im.domain.group_entries import added_by, ends_group
 from im.domain.group_rules import EVERYBODY
 from im.domain.ids import ConvId, Seq, UserId
 from im.flows.broadcast import Broadcast
@@ -27,10 +27,15 @@ from im.flows.push_entries import EntryPusher
 from im.flows.row_writes import RowWriter
 from im.store.audience import AudienceStore
 from im.store.connections import ConnectionStore
+from im.store.conversations import ConversationStore
 from im.store.groups import GroupStore
-from im.store.inbox import Delivery, InboxStore
+from im.store.inbox import Delivery, InboxStore, Prepared
 
 log = logging.getLogger("im")
+
+
+class NoSuchGroup(Exception):
+    """A queue message of another time: a human must look at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class LargeFanOut:
     """The fan-out of large groups."""
 
     groups: GroupStore
+    history: ConversationStore
     members: MemberLists
     inbox: InboxStore
     connections: ConnectionStore
@@ -51,51 +57,68 @@ class LargeFanOut:
     def deliver(self, conv: ConvId, queued: Sequence[Queued], deadline: int) -> FannedOut:
         """Bring entries of a large group to its members. Repeating it changes nothing.
 
-        1 W for the shared row, 1 W and 2 R for each sender and each member mentioned by name, 1½ R; then the pushes:
+        1 W for the shared row, 1 W and 2 R for each sender and each member mentioned by name, 2 R; then the pushes:
         see Broadcast. Raises when a row cannot be written: the queue then brings the batch again.
         """
         entries = [q.entry for q in queued]
-        self._share_rows(conv, entries[-1].large)
-        self._add_to_audience(conv, added_by(entries))
+        head = self.groups.head(conv, consistent=True)
+        if head is None:
+            raise NoSuchGroup(conv)
+        self._prepare(conv, max(entries[-1].large, head.large), entries[-1].epoch)
         concerned = {e.sender for e in entries} | {UserId(u) for e in entries for u in e.mentions if u != EVERYBODY}
+        people = self.members.among(conv, entries[-1].epoch, sorted(concerned))
+        # Their rows are completed by nothing any more: whoever was removed gets what they saw up to their leaving.
+        left = self.members.left_since(conv, epoch_before(entries[0]), head.epoch)
+        people |= left
         if (only := queued[0].only) is not None:
-            concerned &= {only}
-        members = list(self.members.among(conv, entries[-1].epoch, sorted(concerned)).values())
-        written = self.rows.write(conv, queued, members)
-        if only is not None:
-            return FannedOut.of(
-                len(members), written, self.pusher.push(queued, {m.user: m.spans for m in members}, deadline)
-            )
+            people = {only: people[only]} if only in people else {}
+            written = self.rows.write(conv, queued, people)
+            return FannedOut.of(len(people), written, self.pusher.push(queued, people, deadline))
+        written = self.rows.write(conv, queued, people)
         # After the senders' own rows, so that nobody's own message is unread for them.
         everybody = [entry.seq for entry in entries if EVERYBODY in entry.mentions]
         newest = Delivery(
             newest=entries[-1], own=None, mention=max(everybody, default=Seq(0)), ends=ends_group(entries[-1])
         )
         self.inbox.deliver_to_all(conv, newest, self.clock())
-        pushed = self.pusher.push(queued, removed_by(entries), deadline)
+        pushed = self.pusher.push(queued, left, deadline)
         try:
-            broadcast, parts = self.broadcast.push(conv, queued, deadline, self._size(conv))
+            broadcast, parts = self.broadcast.push(conv, queued, deadline, head.member_count, skip=left.keys())
         except Exception:  # the rows are right, and clients find out: nothing that the others should wait for
             log.exception("nobody is pushed to", extra={"conv": conv})
-            return FannedOut.of(len(members), written, pushed)
-        return FannedOut.of(len(members), written, pushed + broadcast, parts)
+            return FannedOut.of(len(people), written, pushed)
+        return FannedOut.of(len(people), written, pushed + broadcast, parts)
 
-    def _share_rows(self, conv: ConvId, since: Seq) -> None:
-        """When the group has just become large: from now on complete every member's row by the shared one.
+    def _prepare(self, conv: ConvId, since: Seq, epoch: Seq) -> None:
+        """See to what entries of a large group rely on, as of the state `epoch`. 1 R when nothing is to be done.
 
-        Whoever brings the first of its entries does this, whichever that is, before the shared row moves: then nobody
-        misses the move. Members who join a large group have it from their joining. 1 R; once 1 W and 1 R a member,
-        and 1 W for each who is connected.
+        When the group has just become large: from now on complete every member's row by the shared one, before that
+        moves: then nobody misses the move. Once 1 W and 1 R a member. Members who join later have it from their
+        joining; those of them who are connected are noted in the audience: 1 R for each change and for each of them.
+
+        Whoever brings the first entry that needs it does it: the entry of the change itself may come later, or never.
         """
-        if self.inbox.shared_since(conv) >= since:
+        prepared = self.inbox.prepared(conv)
+        if prepared.since >= since and prepared.epoch >= epoch:
             return
-        members = self.groups.members(conv, since)
-        list(self.threads.map(partial(self._share_row, conv), members))
-        self._add_to_audience(conv, [m.user for m in members])
-        self.inbox.note_shared(conv, since)
+        changes = self.history.changes(conv, prepared.epoch, epoch) if prepared.since >= since else None
+        if changes is not None:
+            newcomers = added_by(changes)
+        else:
+            members, _ = self.groups.members(conv, epoch)
+            newcomers = [member.user for member in members]
+            if prepared.since < since:
+                before = [member.user for member in members if member.joined_seq <= since]
+                list(self.threads.map(partial(self._share_row, conv), before))
+        try:
+            self._add_to_audience(conv, newcomers)
+        except Exception:  # a matter of pushes, and tried again with the next entry: the rows shall not wait for it
+            log.exception("some who are connected get no pushes", extra={"conv": conv})
+        else:
+            self.inbox.note_prepared(conv, Prepared(since, epoch))
 
-    def _share_row(self, conv: ConvId, member: Member) -> None:
-        self.inbox.share_row(member.user, conv)
+    def _share_row(self, conv: ConvId, user: UserId) -> None:
+        self.inbox.share_row(user, conv)
 
     def _add_to_audience(self, conv: ConvId, users: Sequence[UserId]) -> None:
         """Note those of `users` who are connected. 1 R each, 1 W a connected one.
@@ -108,7 +131,3 @@ class LargeFanOut:
         now = self.clock()
         found = self.connections.of(users, consistent=True)
         list(self.threads.map(lambda item: self.audience.add(conv, item[0], item[1].opened, now), found.items()))
-
-    def _size(self, conv: ConvId) -> int:
-        head = self.groups.head(conv, consistent=False)
-        return head.member_count if head is not None else 0

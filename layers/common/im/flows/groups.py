@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from im.domain import group_rules as rules
 from im.domain.conversation import Group, group_conversation, parse_conversation
-from im.domain.errors import BadRequest, Conflict, NotFound, NotMember, TooLarge
+from im.domain.errors import BadRequest, Conflict, NotFound, NotMember, TooLarge, TooManyGroups
 from im.domain.group import GroupHead, JoinRequest, Member
 from im.domain.group_rules import Change
 from im.domain.ids import ConvId, Seq, UserId
@@ -52,13 +52,16 @@ class Groups:
         group = group_conversation(request.gid if request.gid is not None else self.new_gid())
         self._check_name(request.name)
         head = self.groups.head(group.conv, consistent=True)
+        founded = head is None
         if head is None:
             self.changes.found(caller.user, self._founding(group, caller, request))
             head = self.groups.head(group.conv, consistent=True)
         if head is None or head.created_by != caller.user or head.dissolved:
             raise Conflict("a group with this gid exists already")
         limits = self.changes.limits
-        while head.pending and head.owner == caller.user:
+        if not founded and not head.pending:
+            self.changes.queue_again(head)
+        while head.pending and self.groups.is_in(group.conv, caller.user):
             head, change = self.changes.change(
                 caller.user, group.conv, head.pending, lambda now: rules.continue_founding(now, limits)
             )
@@ -72,10 +75,9 @@ class Groups:
         self._check_at_once("data.members", founders[1:])
         if len(founders) > limits.members:
             raise TooLarge("members", len(founders), limits.members)
-        self._make_room(founders)
         for user, count in self.inbox.group_counts(founders).items():
-            if count >= limits.groups:
-                raise TooLarge(f"groups of {user}", count + 1, limits.groups)
+            if count >= limits.groups and not self._make_room(user):
+                raise TooManyGroups(user, count, limits.groups)
         now, later = founders[: rules.MAX_PER_CHANGE], founders[rules.MAX_PER_CHANGE :]
         told = request.model_dump(exclude={"gid", "members"})
         return Change(
@@ -98,6 +100,7 @@ class Groups:
                 created_at=self.clock(),
                 created_by=caller.user,
                 epoch=Seq(1),
+                large=Seq(0),
                 pending=tuple(later),
             ),
             joins=tuple(now),
@@ -108,7 +111,6 @@ class Groups:
     def invite(self, caller: Caller, request: requests.GroupUsers) -> Reply:
         """Add members. Those who are in it already are left out of the reply. 24 of them are one entry."""
         limits = self.changes.limits
-        self._make_room(self._users(request))
         return self._some_at_a_time(
             caller, request, lambda now, users: rules.invite(now, caller.user, users, limits), lambda c: c.joins
         )
@@ -122,24 +124,25 @@ class Groups:
     def join(self, caller: Caller, request: requests.GroupJoin) -> Reply:
         """Come in, or ask to be let in where that is the rule (1 W): then the owner and the admins are told."""
         conv = _group(request.conv).conv
-        self._make_room([caller.user])
         head = self.groups.head(conv, consistent=True)
         if head is None:
             raise NotFound(conv)
-        if head.join_mode == "approval" and not head.dissolved and self.groups.member(conv, caller.user) is None:
-            self.groups.ask_to_join(conv, JoinRequest(caller.user, request.note, self.clock()))
-            asked = {"conv": conv, "user": caller.user, "state": "requested", "note": request.note}
-            self._push((head.owner, *head.admins), asked)
-            return {"state": "requested"}
+        if head.join_mode == "approval" and not head.dissolved:
+            now, before = self.clock(), self.groups.request(conv, caller.user)
+            if self.groups.ask_to_join(conv, JoinRequest(caller.user, request.note, now)):
+                if before is None or not before.waits(now):  # who asks again rings no bell again
+                    asked = {"conv": conv, "user": caller.user, "state": "requested", "note": request.note}
+                    self._push((head.owner, *head.admins), asked)
+                return {"state": "requested"}
         limits = self.changes.limits
-        self.changes.change(caller.user, conv, (), lambda now: rules.join(now, caller.user, limits))
+        self._change(caller, conv, (), lambda now: rules.join(now, caller.user, limits))
         return {"state": "joined"}
 
     def leave(self, caller: Caller, request: requests.GroupName) -> Reply:
         """Go. The last one dissolves the group; out of a dissolved group it takes the caller's count of groups."""
         head, _ = self._change(caller, request.conv, (), lambda now: rules.leave(now, caller.user))
         if head.dissolved:
-            self.inbox.uncount(caller.user, head.conv)
+            self._uncount(caller.user, [head.conv])
         return {}
 
     def pending_requests(self, caller: Caller, request: requests.GroupPage) -> Reply:
@@ -150,22 +153,24 @@ class Groups:
             raise NotMember(conv)
         rules.check_may_decide(group, caller.user)
         after = UserId(request.cursor) if request.cursor is not None else None
-        page, _ = self.groups.requests_page(conv, after=after, limit=request.limit + 1)
-        return _page("requests", [request_data(asking) for asking in page], request.limit)
+        page, cursor = self.groups.requests_page(conv, after=after, limit=request.limit)
+        now = self.clock()
+        reply: dict[str, Any] = {"requests": [request_data(asking) for asking in page if asking.waits(now)]}
+        return reply | ({"cursor": cursor} if cursor is not None else {})
 
     def decide(self, caller: Caller, request: requests.GroupDecide) -> Reply:
         """Let somebody in who asked, or not: then they are told."""
         conv, user = _group(request.conv).conv, UserId(request.user)
         limits = self.changes.limits
         if request.accept:
-            self._make_room([user])
-            self._change(caller, conv, [user], lambda now: rules.accept(now, caller.user, user, limits))
+            self._change(caller, conv, [user], lambda now: rules.accept(now, caller.user, user, limits, self.clock()))
             return {}
         group = self.changes.store.group(conv, [caller.user])
         if group is None:
             raise NotMember(conv)
         rules.check_may_decide(group, caller.user)
-        if not self.groups.drop_request(conv, user):
+        dropped = self.groups.drop_request(conv, user)
+        if dropped is None or not dropped.waits(self.clock()):
             raise NotFound(f"a request of {user}")
         self._push((user,), {"conv": conv, "user": user, "state": "refused"})
         return {}
@@ -253,7 +258,12 @@ class Groups:
     def _change(
         self, caller: Caller, conv: str, users: Sequence[UserId], decide: Decide
     ) -> tuple[GroupHead, Change | None]:
-        return self.changes.change(caller.user, _group(conv).conv, users, decide)
+        while True:
+            try:
+                return self.changes.change(caller.user, _group(conv).conv, users, decide)
+            except TooManyGroups as e:
+                if not self._make_room(UserId(e.user)):
+                    raise
 
     def _some_at_a_time(
         self,
@@ -287,14 +297,18 @@ class Groups:
         if len(name) > self.changes.limits.name:
             raise TooLarge("data.name characters", len(name), self.changes.limits.name)
 
-    def _make_room(self, users: Sequence[UserId]) -> None:
-        """Take dissolved groups off the count of those of `users` who are at their limit. ½ R a user; for each of those
-        ½ R a group and 4 W a dissolved one."""
-        for user, count in self.inbox.group_counts(users).items():
-            if count >= self.changes.limits.groups:
-                for head in self.groups.heads(self._groups_of(user, former=True)).values():
-                    if head.dissolved:
-                        self.inbox.uncount(user, head.conv)
+    def _make_room(self, user: UserId) -> bool:
+        """Take dissolved groups off the count of somebody who is at their limit. False when there is none.
+
+        ½ R a group, 4 W a dissolved one.
+        """
+        heads = self.groups.heads(self._groups_of(user, former=True))
+        return self._uncount(user, [conv for conv, head in heads.items() if head.dissolved])
+
+    def _uncount(self, user: UserId, convs: Collection[ConvId]) -> bool:
+        rows = [row for row in self.inbox.rows(user, consistent=True) if row.conv in convs]
+        done = [self.inbox.uncount(user, row) for row in rows]
+        return any(done)
 
     def _groups_of(self, user: UserId, *, former: bool) -> list[ConvId]:
         rows = self.inbox.rows(user)

@@ -6,12 +6,13 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from im.domain.conversation import parse_conversation
+from im.domain.conversation import Group, parse_conversation
+from im.domain.entries import Entry
 from im.domain.errors import BadRequest
-from im.domain.group import Spans
+from im.domain.group import Spans, visible
 from im.domain.ids import ConvId, UserId
 from im.domain.inbox import InboxVersion, Row, changed_since, parse_version, version_of
 from im.flows.access import require_visible
@@ -21,6 +22,17 @@ from im.store.inbox import InboxStore
 from im.store.keys import MAX_SEQ
 from im.wire import requests
 from im.wire.entries import entry_data, fitting, row_data
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Entries of one stay in a conversation."""
+
+    entries: list[Entry]
+    start: int
+    """The seq that the page goes on from."""
+    whole: bool
+    """Whether no more entries follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,49 +68,56 @@ class Puller:
         return reply
 
     def entries(self, user: UserId, request: requests.Entries) -> Mapping[str, Any]:
-        """A page of a conversation, of what the caller may see. 1 R for a group, and 1 R or ½ R a 4 KiB of entries.
+        """A page of a conversation, of what the caller may see. 2 R for a group, and 1 R or ½ R a 4 KiB of entries.
 
         Ascending reads fill holes at the log's end, so they are consistent; descending ones read history and are not.
         What is missing in the ascending replies to one after the other is closed to the caller. A page never crosses
         from one stay in a group to the next: one Query each.
         """
         conversation = parse_conversation(request.conv)
-        spans = require_visible(self.groups, conversation, user)
+        conv, spans = conversation.conv, require_visible(self.groups, conversation, user)
+        ascending = request.after is not None
         if request.after is not None:
-            return self._ascending(conversation.conv, spans, request.after + 1, request.limit)
-        return self._descending(conversation.conv, spans, (request.before or 0) - 1, request.limit)
+            page = self._ascending(conv, spans, request.after + 1, request.limit)
+        else:
+            page = self._descending(conv, spans, (request.before or 0) - 1, request.limit)
+        if isinstance(conversation, Group) and page.entries and spans[-1].last is None:
+            # Removed while the page was read? Then it holds nothing of what came after that.
+            spans = require_visible(self.groups, conversation, user)
+            page = replace(page, entries=[entry for entry in page.entries if visible(spans, entry.seq)])
+        return self._reply(conv, spans, page, ascending=ascending)
 
-    def _ascending(self, conv: ConvId, spans: Spans, first: int, limit: int) -> Mapping[str, Any]:
-        there = [span for span in spans if span.last is None or span.last >= first]
-        if not there:
-            return {"entries": [], "last_seq": spans[-1].last, "more": False}
-        span = there[0]
+    def _ascending(self, conv: ConvId, spans: Spans, first: int, limit: int) -> _Page:
+        span = next((span for span in spans if span.last is None or span.last >= first), None)
+        if span is None:
+            return _Page([], first - 1, whole=True)
         first, last = max(first, span.first), span.last if span.last is not None else MAX_SEQ
-        page = self.store.entries(conv, first, last, limit=limit, ascending=True, consistent=True)
+        found = self.store.entries(conv, first, last, limit=limit, ascending=True, consistent=True)
+        return _Page(found.entries, first - 1, whole=found.whole and span is spans[-1])
+
+    def _descending(self, conv: ConvId, spans: Spans, last: int, limit: int) -> _Page:
+        span = next((span for span in reversed(spans) if span.first <= last), None)
+        if span is None:
+            return _Page([], last, whole=True)
+        last = min(last, span.last if span.last is not None else MAX_SEQ)
+        found = self.store.entries(conv, span.first, last, limit=limit, ascending=False, consistent=False)
+        return _Page(found.entries, last, whole=False)
+
+    def _reply(self, conv: ConvId, spans: Spans, page: _Page, *, ascending: bool) -> Mapping[str, Any]:
         fit = fitting([entry_data(entry) for entry in page.entries])
         if spans[-1].last is not None:
             last_seq: int = spans[-1].last
-        elif page.whole and fit and len(fit) == len(page.entries) and span is spans[-1]:
+        elif ascending and page.whole and fit and len(fit) == len(page.entries):
             last_seq = fit[-1]["seq"]
         else:
-            last_seq = self.store.tail(conv, consistent=True).seq
-        return {"entries": fit, "last_seq": last_seq, "more": last_seq > (fit[-1]["seq"] if fit else first - 1)}
-
-    def _descending(self, conv: ConvId, spans: Spans, last: int, limit: int) -> Mapping[str, Any]:
-        there = [span for span in spans if span.first <= last]
-        fit: list[dict[str, Any]] = []
-        if there:
-            span = there[-1]
-            last = min(last, span.last if span.last is not None else MAX_SEQ)
-            page = self.store.entries(conv, span.first, last, limit=limit, ascending=False, consistent=False)
-            fit = fitting([entry_data(entry) for entry in page.entries])
-        if spans[-1].last is not None:
-            last_seq: int = spans[-1].last
-        else:
-            last_seq = self.store.tail(conv).seq
+            last_seq = self.store.tail(conv, consistent=ascending).seq
             if fit:
                 last_seq = max(last_seq, fit[0]["seq"])  # another replica may know less than the first
-        return {"entries": fit, "last_seq": last_seq, "more": bool(fit) and fit[-1]["seq"] > spans[0].first}
+        if ascending:
+            more = last_seq > (fit[-1]["seq"] if fit else page.start)
+        else:
+            more = bool(fit) and fit[-1]["seq"] > spans[0].first
+        return {"entries": fit, "last_seq": last_seq, "more": more}
 
     def unread(self, user: UserId, request: requests.Unread) -> Mapping[str, Any]:
         """The total, and the conversations that make it up. ½ R a 12 conversations.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Final
 
 from im.aws.queue import Queued
 from im.domain.entries import Entry
-from im.domain.group import Member, visible
+from im.domain.group import Spans, visible
 from im.domain.group_entries import ends_group
 from im.domain.group_rules import EVERYBODY
 from im.domain.ids import ConvId, Seq, UserId
@@ -42,9 +42,11 @@ class RowWriter:
     clock: Clock
     threads: Executor
 
-    def write(self, conv: ConvId, queued: Sequence[Queued], members: Sequence[Member]) -> dict[UserId, bool | None]:
-        """Move the rows of `members` up to the batch: True where one was moved, False where there was nothing left to
-        move, None where it failed. 1 W each, rarely 2 or 3.
+    def write(
+        self, conv: ConvId, queued: Sequence[Queued], people: Mapping[UserId, Spans]
+    ) -> dict[UserId, bool | None]:
+        """Move the rows of `people` up to what each may see of the batch: True where one was moved, False where there
+        was nothing left to move, None where it failed. 1 W each, rarely 2 or 3.
 
         Senders' rows come last of all: a sender's row that has reached an entry says that everybody's was written, or
         is in the queue to be. Members whose row fails are queued again in a group of their own, and everybody else's is
@@ -53,18 +55,20 @@ class RowWriter:
         entries = [q.entry for q in queued]
         senders = {entry.sender for entry in entries}
         written: dict[UserId, bool | None] = {}
-        for some in ([m for m in members if m.user not in senders], [m for m in members if m.user in senders]):
-            done = self.threads.map(partial(self._write_row, conv, entries), some)
-            written |= dict(zip((m.user for m in some), done, strict=True))
-            self._repair(queued, [m for m in some if written[m.user] is None], len(members))
+        for some in ([u for u in people if u not in senders], [u for u in people if u in senders]):
+            done = self.threads.map(partial(self._write_row, conv, entries, people), some)
+            written |= dict(zip(some, done, strict=True))
+            self._repair(queued, [user for user in some if written[user] is None], len(people))
         return written
 
-    def _write_row(self, conv: ConvId, entries: Sequence[Entry], member: Member) -> bool | None:
-        theirs = [entry for entry in entries if visible(member.spans, entry.seq)]
+    def _write_row(
+        self, conv: ConvId, entries: Sequence[Entry], people: Mapping[UserId, Spans], user: UserId
+    ) -> bool | None:
+        theirs = [entry for entry in entries if visible(people[user], entry.seq)]
         if not theirs:
             return False
-        own = [entry for entry in theirs if entry.sender == member.user]
-        mentions = [e.seq for e in theirs if e.sender != member.user and mentioned(e, member.user)]
+        own = [entry for entry in theirs if entry.sender == user]
+        mentions = [e.seq for e in theirs if e.sender != user and (user in e.mentions or EVERYBODY in e.mentions)]
         delivery = Delivery(
             newest=theirs[-1],
             own=own[-1] if own else None,
@@ -72,22 +76,17 @@ class RowWriter:
             ends=ends_group(theirs[-1]),
         )
         try:
-            return self.inbox.deliver(member.user, conv, delivery, self.clock())
+            return self.inbox.deliver(user, conv, delivery, self.clock())
         except Exception:  # whatever it is, it must not reach the other members
-            log.exception("row failed", extra={"conv": conv, "member": member.user})
+            log.exception("row failed", extra={"conv": conv, "member": user})
             return None
 
-    def _repair(self, queued: Sequence[Queued], failed: Sequence[Member], members: int) -> None:
+    def _repair(self, queued: Sequence[Queued], failed: Sequence[UserId], members: int) -> None:
         """Queue the entries again for those whose row failed. 1 request an entry and member."""
         if not failed:
             return
         if queued[0].only is not None or len(failed) > MAX_REPAIRS:
             raise TooManyFailed(len(failed), members)
-        for member in failed:
+        for user in failed:
             for q in queued:
-                self.queue.put_for(member.user, q)
-
-
-def mentioned(entry: Entry, user: UserId) -> bool:
-    """Whether `entry` mentions `user`, by name or with everybody."""
-    return user in entry.mentions or EVERYBODY in entry.mentions
+                self.queue.put_for(user, q)

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from im.aws import clients
 from im.aws.part_queue import SqsPartQueue
@@ -41,6 +41,9 @@ from im.store.inbox import InboxStore
 from im.wire import requests
 from im.wire.frames import Request, encode_reply
 
+CONNECT_THREADS: Final = 8
+"""Large groups of one user that are written to at once when a connection opens."""
+
 D = TypeVar("D", bound=requests.Data)
 
 
@@ -69,6 +72,7 @@ def connections(settings: Settings) -> Connections:
         pusher=ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT"))),
         clock=now_ms,
         policy=settings.policy(),
+        threads=ThreadPoolExecutor(CONNECT_THREADS, thread_name_prefix="connect"),
     )
 
 
@@ -209,6 +213,7 @@ def fan_out(settings: Settings) -> FanOut:
     pushes = _broadcast(settings, dynamodb, threads)
     large = LargeFanOut(
         groups=GroupStore(dynamodb, table),
+        history=ConversationStore(dynamodb, table),
         members=pushes.members,
         inbox=inbox,
         connections=pushes.pusher.connections,
@@ -232,7 +237,7 @@ def _broadcast(settings: Settings, dynamodb: Any, threads: ThreadPoolExecutor) -
     table = settings.text("CONVERSATION_TABLE")
     return Broadcast(
         log=ConversationStore(dynamodb, table),
-        members=MemberLists(GroupStore(dynamodb, table)),
+        members=MemberLists(GroupStore(dynamodb, table), ConversationStore(dynamodb, table)),
         audience=AudienceStore(dynamodb, settings.text("AUDIENCE_TABLE")),
         parts=SqsPartQueue(clients.sqs(), settings.text("BROADCAST_QUEUE_URL")),
         pusher=EntryPusher(

@@ -69,6 +69,25 @@ def snapshot(client: DynamoDBClient, table: str, wanted: Sequence[dict[str, Any]
     raise Unavailable("the table is busy", 1000)
 
 
+def transact(client: DynamoDBClient, writes: Sequence[dict[str, Any]]) -> list[bool]:
+    """Make `writes` in one transaction; nothing is returned then. Else which of them met an unmet condition, and none
+    is made. What somebody else's transaction is in the way of is made again; raises Unavailable when that goes on.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            client.transact_write_items(TransactItems=cast("Any", writes))
+        except client.exceptions.TransactionCanceledException as e:
+            codes = [reason["Code"] for reason in cast("Any", e.response)["CancellationReasons"]]
+            if "ConditionalCheckFailed" in codes:
+                return [code == "ConditionalCheckFailed" for code in codes]
+            if not set(codes) <= PASSING:
+                raise
+            pause(attempt)
+        else:
+            return []
+    raise Unavailable("the table is busy", 1000)
+
+
 def pause(attempt: int) -> None:
     """Wait before the next try. Full jitter: AWS asks for exponential backoff between the rounds of a batch."""
     time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - spreads load, guards nothing

@@ -23,6 +23,9 @@ CMID_LIFE_S: Final = 14 * 24 * 60 * 60
 """How long a `cmid` is remembered, from its first try on. Twice the seven days that the protocol promises from its
 entry on: the entry may have been stored by a late retry."""
 
+MAX_CHANGES: Final = 200
+"""Changes to a group that are read one after the other: about a second."""
+
 Item = Mapping[str, Any]
 
 
@@ -53,6 +56,21 @@ class ConversationStore:
             if item := out.get("Item"):
                 return entry_from(item)
         return None
+
+    def changes(self, conv: ConvId, after: Seq, up_to: Seq) -> list[Entry] | None:
+        """The changes to a group with after < seq ≤ up_to, which must be one, ascending. 1 R each.
+
+        Each names the one before it: what was said in between is not read. None when they are more than MAX_CHANGES.
+        """
+        out: list[Entry] = []
+        seq = up_to
+        while seq > after:
+            if len(out) == MAX_CHANGES:
+                return None
+            item = self.client.get_item(TableName=self.table, Key=keys.entry(conv, seq), ConsistentRead=True)["Item"]
+            out.append(entry_from(item))
+            seq = out[-1].prior
+        return out[::-1]
 
     def entries(self, conv: ConvId, first: int, last: int, *, limit: int, ascending: bool, consistent: bool) -> Page:
         """Up to `limit` entries with first ≤ seq ≤ last, in one Query of at most 1 MiB. ½ R or 1 R a 4 KiB.
@@ -162,6 +180,8 @@ def entry_item(entry: Entry) -> dict[str, Any]:
         item["reply_to"] = {"N": str(entry.reply_to)}
     if entry.large:
         item["large"] = {"N": str(entry.large)}
+    if entry.prior:
+        item["prior"] = {"N": str(entry.prior)}
     return item
 
 
@@ -180,4 +200,5 @@ def entry_from(item: Item) -> Entry:
         mentions=tuple(json.loads(item["mentions"]["S"])) if "mentions" in item else (),
         reply_to=Seq(int(item["reply_to"]["N"])) if "reply_to" in item else None,
         large=Seq(int(item["large"]["N"])) if "large" in item else Seq(0),
+        prior=Seq(int(item["prior"]["N"])) if "prior" in item else Seq(0),
     )

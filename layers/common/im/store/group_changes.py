@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from botocore.exceptions import ClientError
 
 from im.domain.entries import Entry
-from im.domain.errors import TooLarge
+from im.domain.errors import TooManyGroups, Unavailable
 from im.domain.group import FormerMember, GroupHead, Member, spans_after_joining, spans_after_leaving
 from im.domain.group_rules import Change, Group
 from im.domain.ids import ConvId, UserId
+from im.domain.inbox import NEVER
 from im.store import keys
-from im.store.batches import PASSING, read_all
+from im.store.batches import ATTEMPTS, PASSING, SNAPSHOT, chunks, pause, snapshot
 from im.store.conversations import entry_from, entry_item
-from im.store.groups import GroupStore, former_from, former_item, head_item, member_from, member_item, request_from
+from im.store.groups import former_from, former_item, head_from, head_item, member_from, member_item, request_from
 from im.store.inbox import InboxStore
 
 if TYPE_CHECKING:
@@ -46,40 +47,45 @@ class GroupChangeStore:
     inbox: InboxStore
 
     def group(self, conv: ConvId, users: Sequence[UserId]) -> Group | None:
-        """A group with those of its people whom `users` names. 1 R, 3 R a user, and ½ R a user for their groups.
+        """A group with those of its people whom `users` names, as it was at one moment. 2 R, 6 R a user, and ½ R a user
+        for their groups.
 
-        The head is read first: its epoch is then no newer than the rest, and a change that is made under the
-        conditions of `commit` was decided on exactly what it changes.
+        What is decided on it is made under the condition that the head still has its epoch (`commit`): so it was
+        decided on exactly what it changes. Raises Unavailable when the group changes all the time.
         """
-        head = GroupStore(self.client, self.table).head(conv, consistent=True)
-        if head is None:
+        wanted = list(dict.fromkeys(users))
+        for attempt in range(ATTEMPTS):
+            heads: list[GroupHead | None] = []
+            items: dict[str, dict[str, Any]] = {}
+            for some in chunks(wanted, (SNAPSHOT - 1) // 3) if wanted else [[]]:
+                of_users = [k(conv, u) for u in some for k in (keys.member, keys.former_member, keys.join_request)]
+                head, *found = snapshot(self.client, self.table, [keys.head(conv), *of_users])
+                heads.append(head_from(head) if head is not None else None)
+                items |= {item["sk"]["S"]: item for item in found if item is not None}
+            if all(head == heads[0] for head in heads):
+                break
+            pause(attempt)
+        else:
+            raise Unavailable("the group is being changed", 500)
+        if heads[0] is None:
             return None
-        wanted = dict.fromkeys(users)
-        found = read_all(
-            self.client,
-            self.table,
-            [key(conv, u) for u in wanted for key in (keys.member, keys.former_member, keys.join_request)],
-            consistent=True,
-        )
-        items = {item["sk"]["S"]: item for item in found}
         return Group(
-            head=head,
+            head=heads[0],
             members={u: member_from(i) for u in wanted if (i := items.get(keys.MEMBER_PREFIX + u))},
             former={u: former_from(i) for u in wanted if (i := items.get(keys.FORMER_PREFIX + u))},
             requests={u: request_from(i) for u in wanted if (i := items.get(keys.REQUEST_PREFIX + u))},
-            groups=self.inbox.group_counts(list(wanted)),
+            groups=self.inbox.group_counts(wanted),
         )
 
     def commit(self, before: Group | None, change: Change, entry: Entry, *, max_groups: int) -> Lost | None:
         """Make `change` with its `entry`; None when it is made, and nothing at all is written else.
 
         2 W for the entry (a KiB), 2 W for the head, 6 to 8 W for each who comes or goes: transactions cost double.
-        Raises TooLarge when one of those who come is in `max_groups` already.
+        Raises TooManyGroups when one of those who come is in `max_groups` already.
 
         Two conditions decide: the entry's place in the log is free, and the head still has the epoch that the change
         was decided on (there is no head, for a new group). Every other change to the group, by whomever, would have
-        moved that epoch in its own transaction. The members' own conditions are for the moment in which such a
-        transaction is being applied, item by item: a member may have been read before, and the head after it.
+        moved that epoch in its own transaction.
         """
         writes = [
             {
@@ -90,7 +96,7 @@ class GroupChangeStore:
                     "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                 }
             },
-            self._head_write(before, replace(change.head, epoch=entry.seq)),
+            self._head_write(before, replace(change.head, epoch=entry.seq, large=entry.large)),
         ]
         members = before.members if before is not None else {}
         former = before.former if before is not None else {}
@@ -104,23 +110,24 @@ class GroupChangeStore:
                 muted_until=was.muted_until,
             )
             writes += [
-                self._put(member_item(change.head.conv, member), "attribute_not_exists(pk)"),
+                self._put(member_item(change.head.conv, member)),
                 *self.inbox.joining(user, entry, max_groups),
             ]
             if before is not None and user in before.requests:
                 writes.append(self._delete(keys.join_request(change.head.conv, user)))
+        shared_mention = self.inbox.shared_mention(change.head.conv) if change.leaves else NEVER
         for user in change.leaves:
             was_member = members[user]
             spans = spans_after_leaving(was_member.spans, entry.seq)
             left = FormerMember(spans, was_member.muted_until)
             writes += [
-                self._delete(keys.member(change.head.conv, user), "attribute_exists(pk)"),
+                self._delete(keys.member(change.head.conv, user)),
                 self._put(former_item(change.head.conv, user, left)),
-                *self.inbox.leaving(user, entry),
+                *self.inbox.leaving(user, entry, shared_mention),
             ]
         for user, until in change.muted.items():
             item = member_item(change.head.conv, replace(members[user], muted_until=until))
-            writes.append(self._put(item, "attribute_exists(pk)"))
+            writes.append(self._put(item))
         try:
             self.client.transact_write_items(TransactItems=cast("Any", writes))
         except self.client.exceptions.TransactionCanceledException as e:
@@ -136,11 +143,11 @@ class GroupChangeStore:
             put["ExpressionAttributeValues"] = {":epoch": {"N": str(before.head.epoch)}}
         return {"Put": put}
 
-    def _put(self, item: dict[str, Any], condition: str | None = None) -> dict[str, Any]:
-        return {"Put": {"TableName": self.table, "Item": item} | _if(condition)}
+    def _put(self, item: dict[str, Any]) -> dict[str, Any]:
+        return {"Put": {"TableName": self.table, "Item": item}}
 
-    def _delete(self, key: keys.Key, condition: str | None = None) -> dict[str, Any]:
-        return {"Delete": {"TableName": self.table, "Key": key} | _if(condition)}
+    def _delete(self, key: keys.Key) -> dict[str, Any]:
+        return {"Delete": {"TableName": self.table, "Key": key}}
 
     def _why_not(
         self, error: ClientError, writes: Sequence[Mapping[str, Any]], entry: Entry, max_groups: int
@@ -150,18 +157,12 @@ class GroupChangeStore:
         occupant = entry_from(reasons[0]["Item"]) if reasons[0].get("Item") else None
         if occupant == entry:
             return None  # the call was made twice: its first answer was lost on the way
-        if occupant is not None:
+        if occupant is not None or reasons[1]["Code"] == "ConditionalCheckFailed":
             return Lost(occupant)
-        unmet = [w for w, reason in zip(writes, reasons, strict=True) if reason["Code"] == "ConditionalCheckFailed"]
-        if any("Update" not in write for write in unmet):
-            return Lost(None)  # the head or a member is not what it was decided on
-        if unmet:
-            # The only condition of an update: the limit of somebody's groups.
-            raise TooLarge(f"groups of {unmet[0]['Update']['Key']['pk']['S']}", max_groups + 1, max_groups)
+        for write, reason in zip(writes, reasons, strict=True):
+            if reason["Code"] == "ConditionalCheckFailed":
+                # The only other condition: the limit of somebody's groups.
+                raise TooManyGroups(write["Update"]["Key"]["pk"]["S"], max_groups, max_groups)
         if {reason["Code"] for reason in reasons} <= PASSING:
             return Lost(None)
         raise error
-
-
-def _if(condition: str | None) -> dict[str, Any]:
-    return {"ConditionExpression": condition} if condition is not None else {}

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from im.domain.errors import Unavailable
 from im.domain.group import (
+    REQUEST_LIFE_MS,
     FormerMember,
     GroupHead,
     JoinMode,
@@ -23,13 +24,10 @@ from im.domain.group import (
 )
 from im.domain.ids import ConvId, Seq, UserId
 from im.store import keys
-from im.store.batches import ATTEMPTS, SNAPSHOT, chunks, pause, read_all, snapshot
+from im.store.batches import ATTEMPTS, SNAPSHOT, chunks, pause, read_all, snapshot, transact
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-REQUEST_LIFE_S: Final = 30 * 24 * 60 * 60
-"""How long a request to join waits for an answer."""
 
 Item = Mapping[str, Any]
 
@@ -48,6 +46,10 @@ class GroupStore:
         out = self.client.get_item(TableName=self.table, Key=keys.head(conv), ConsistentRead=consistent)
         return head_from(out["Item"]) if "Item" in out else None
 
+    def is_in(self, conv: ConvId, user: UserId) -> bool:
+        """Whether somebody is a member, as of now. 1 R."""
+        return self.member(conv, user) is not None
+
     def heads(self, convs: Sequence[ConvId]) -> dict[ConvId, GroupHead]:
         """The heads of those groups that there are. ½ R each."""
         found = read_all(self.client, self.table, [keys.head(conv) for conv in convs])
@@ -63,12 +65,13 @@ class GroupStore:
         out = self.client.get_item(TableName=self.table, Key=keys.member(conv, user), ConsistentRead=True)
         return member_from(out["Item"]) if "Item" in out else None
 
-    def members_among(self, conv: ConvId, users: Sequence[UserId], epoch: Seq) -> dict[UserId, Member]:
-        """Those of `users` who are members in the state `epoch` or a newer one. 2 R each, and 2 R for every 99.
+    def people_among(self, conv: ConvId, users: Sequence[UserId], epoch: Seq) -> dict[UserId, Spans]:
+        """What those of `users` may see who are or were members, in the state `epoch` or a newer one.
 
-        Raises Unavailable while that state is still being written.
+        2 R each, and 2 R for every 99; 1 R more for each who is no member. Raises Unavailable while that state is still
+        being written.
         """
-        out: dict[UserId, Member] = {}
+        out: dict[UserId, Spans] = {}
         for some in chunks(users, SNAPSHOT - 1):
             wanted = [keys.head(conv), *(keys.member(conv, user) for user in some)]
             for attempt in range(ATTEMPTS):
@@ -78,8 +81,14 @@ class GroupStore:
                 pause(attempt)
             else:
                 raise Unavailable("the group is being changed", 1000)
-            out |= {member.user: member for member in (member_from(item) for item in members if item is not None)}
-        return out
+            out |= {UserId(item["user"]["S"]): _spans_from(item) for item in members if item is not None}
+        return out | self.former_among(conv, [user for user in users if user not in out])
+
+    def former_among(self, conv: ConvId, users: Sequence[UserId]) -> dict[UserId, Spans]:
+        """What those of `users` may see who were members once. 1 R each."""
+        wanted = [keys.former_member(conv, user) for user in users]
+        found = read_all(self.client, self.table, wanted, consistent=True)
+        return {UserId(item["sk"]["S"][len(keys.FORMER_PREFIX) :]): _spans_from(item) for item in found}
 
     def spans(self, conv: ConvId, user: UserId) -> Spans:
         """What a user may see of a group, as of now; nothing when they never were in it. 1 R, or 2 R for no member."""
@@ -89,20 +98,23 @@ class GroupStore:
         out = self.client.get_item(TableName=self.table, Key=keys.former_member(conv, user), ConsistentRead=True)
         return _spans_from(out["Item"]) if "Item" in out else ()
 
-    def members(self, conv: ConvId, epoch: Seq) -> list[Member]:
-        """All members of a group by user id, in the state `epoch` or a newer one. 2 R, and 1 R for about 30 members.
+    def members(self, conv: ConvId, epoch: Seq) -> tuple[list[Member], GroupHead]:
+        """All members of a group by user id, in the state `epoch` or a newer one, and its head as it was after that.
 
-        The head says how many there are: while a change is being applied, item by item, the list and the head do not
-        agree, and are read again. Raises Unavailable when that goes on. Not for large groups.
+        2 R, and 1 R for about 30 members. The head says how many there are: while a change is being applied, item by
+        item, the list and the head do not agree, and are read again. In a group that never rests this ends; what is
+        told then may lack a change that was made meanwhile. Raises Unavailable when even `epoch` is being written.
         """
         for attempt in range(ATTEMPTS):
             before = self.head(conv, consistent=True)
             members = list(self._all_members(conv))
             after = self.head(conv, consistent=True)
             if before is not None and before == after and before.epoch >= epoch and before.member_count == len(members):
-                return members
+                return members, before
             pause(attempt)
-        raise Unavailable("the group is being changed", 1000)
+        if before is None or after is None or before.epoch < epoch:
+            raise Unavailable("the group is being changed", 1000)
+        return members, after
 
     def _all_members(self, conv: ConvId) -> Iterator[Member]:
         cursor: UserId | None = None
@@ -151,24 +163,40 @@ class GroupStore:
 
     # ---- requests to join --------------------------------------------------------------------------------------------
 
-    def ask_to_join(self, conv: ConvId, request: JoinRequest) -> None:
-        """Store a request to join; a later one of the same user takes its place. 1 W."""
-        self.client.put_item(
-            TableName=self.table,
-            Item={
-                **keys.join_request(conv, request.user),
-                "user": {"S": request.user},
-                "note": {"S": request.note},
-                "asked_at": {"N": str(request.asked_at)},
-                "ttl": {"N": str(request.asked_at // 1000 + REQUEST_LIFE_S)},
-            },
-        )
+    def request(self, conv: ConvId, user: UserId) -> JoinRequest | None:
+        """Somebody's request to join. 1 R."""
+        out = self.client.get_item(TableName=self.table, Key=keys.join_request(conv, user), ConsistentRead=True)
+        return request_from(out["Item"]) if "Item" in out else None
 
-    def drop_request(self, conv: ConvId, user: UserId) -> bool:
-        """Forget a request to join. False when there is none. 1 W."""
+    def ask_to_join(self, conv: ConvId, request: JoinRequest) -> bool:
+        """Store a request to join; a later one of the same user takes its place. False for a member. 4 W.
+
+        One transaction with the look at their membership: a repeat of the request that comes while it is being
+        accepted leaves none behind.
+        """
+        no_member = "attribute_not_exists(pk)"
+        member = keys.member(conv, request.user)
+        item = {
+            **keys.join_request(conv, request.user),
+            "user": {"S": request.user},
+            "note": {"S": request.note},
+            "asked_at": {"N": str(request.asked_at)},
+            "ttl": {"N": str((request.asked_at + REQUEST_LIFE_MS) // 1000)},
+        }
+        unmet = transact(
+            self.client,
+            [
+                {"ConditionCheck": {"TableName": self.table, "Key": member, "ConditionExpression": no_member}},
+                {"Put": {"TableName": self.table, "Item": item}},
+            ],
+        )
+        return not unmet
+
+    def drop_request(self, conv: ConvId, user: UserId) -> JoinRequest | None:
+        """Forget a request to join; it is returned if there was one. 1 W."""
         key = keys.join_request(conv, user)
         out = self.client.delete_item(TableName=self.table, Key=key, ReturnValues="ALL_OLD")
-        return "Attributes" in out
+        return request_from(out["Attributes"]) if "Attributes" in out else None
 
 
 def _span_value(span: Span) -> dict[str, Any]:
@@ -247,6 +275,7 @@ def head_item(head: GroupHead) -> dict[str, Any]:
         "created_at": {"N": str(head.created_at)},
         "created_by": {"S": head.created_by},
         "epoch": {"N": str(head.epoch)},
+        "large": {"N": str(head.large)},
         "dissolved": {"BOOL": head.dissolved},
         "pending": {"L": [{"S": user} for user in head.pending]},
     }
@@ -271,6 +300,7 @@ def head_from(item: Item) -> GroupHead:
         created_at=int(item["created_at"]["N"]),
         created_by=UserId(item["created_by"]["S"]),
         epoch=Seq(int(item["epoch"]["N"])),
+        large=Seq(int(item["large"]["N"])),
         dissolved=item["dissolved"]["BOOL"],
         pending=tuple(UserId(user["S"]) for user in item["pending"]["L"]),
     )

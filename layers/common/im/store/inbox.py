@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from im.domain.entries import Entry, preview
 from im.domain.ids import ConvId, Seq, UserId
-from im.domain.inbox import Last, Row
+from im.domain.inbox import NEVER, Last, Row
 from im.store import keys
-from im.store.batches import read_all
+from im.store.batches import read_all, transact
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -40,6 +40,16 @@ class Delivery:
     """The newest entry of the batch that mentions the member; 0 without one."""
     ends: bool = False
     """Whether the conversation ends with `newest`: its group is dissolved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the fan-out of a large group can rely on (flows/fan_out_large.py)."""
+
+    since: Seq
+    """All members' rows are completed by the shared one since this change."""
+    epoch: Seq
+    """All members up to this change who were connected then are in the audience."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,17 +223,21 @@ class InboxStore:
             },
         ]
 
-    def leaving(self, user: UserId, entry: Entry) -> list[dict[str, Any]]:
+    def leaving(self, user: UserId, entry: Entry, shared_mention: Seq) -> list[dict[str, Any]]:
         """The part of a transaction that ends the row of somebody who leaves with `entry`. 4 W.
 
-        Who goes by themself has read everything; who is removed has not, and can still do so.
+        Who goes by themself has read everything; who is removed has not, and can still do so. From then on the shared
+        row of a large group completes theirs no more, so what it says of mentions goes along.
         """
+        read = entry.seq if entry.sender == user else None
         return [
-            self._row_update(user, entry, read=entry.seq if entry.sender == user else None, left=True),
+            self._row_update(user, entry, read=read, left=True, shared_mention=shared_mention),
             self._one_group_less(user, entry.conv),
         ]
 
-    def _row_update(self, user: UserId, entry: Entry, *, read: Seq | None, left: bool) -> dict[str, Any]:
+    def _row_update(
+        self, user: UserId, entry: Entry, *, read: Seq | None, left: bool, shared_mention: Seq = NEVER
+    ) -> dict[str, Any]:
         sets = ["last_seq = :seq", "last_n = :n", "newest = :newest", "updated = :now"]
         values: dict[str, Any] = {
             ":seq": {"N": str(entry.seq)},
@@ -236,6 +250,9 @@ class InboxStore:
             # `n` counts what is countable, and no change to a group is: it is the same just before the entry.
             sets += ["read_seq = :read", "read_n = :n"]
             values[":read"] = {"N": str(read)}
+        if shared_mention:
+            sets.append("shared_mention = :mention")  # beside the row's own mark, which other writers move
+            values[":mention"] = {"N": str(shared_mention)}
         removes = "" if left else " REMOVE left_seq, uncounted"
         if left:
             sets += ["left_seq = :seq", "uncounted = :true"]
@@ -269,66 +286,95 @@ class InboxStore:
             ExpressionAttributeValues={":conv": {"SS": [conv]}},
         )
 
-    def shared_since(self, conv: ConvId) -> Seq:
-        """Since which change all members' rows of a large group are known to be completed by the shared one. 1 R."""
+    def prepared(self, conv: ConvId) -> Prepared:
+        """Up to which state of a large group its fan-out is prepared. 1 R."""
         out = self.client.get_item(TableName=self.table, Key=keys.shared_row(conv), ConsistentRead=True)
-        return Seq(int(out.get("Item", {}).get("opened", {"N": "0"})["N"]))
+        item = out.get("Item", {})
+        zero = {"N": "0"}
+        return Prepared(Seq(int(item.get("opened", zero)["N"])), Seq(int(item.get("prepared", zero)["N"])))
 
-    def note_shared(self, conv: ConvId, since: Seq) -> None:
-        """Note that all members' rows are completed by the shared one since the change `since`. 1 W."""
+    def note_prepared(self, conv: ConvId, prepared: Prepared) -> None:
+        """Note up to which state the fan-out is prepared. Who notes less does no harm: it is done again. 1 W."""
         self.client.update_item(
             TableName=self.table,
             Key=keys.shared_row(conv),
-            UpdateExpression="SET opened = :since",
-            ExpressionAttributeValues={":since": {"N": str(since)}},
+            UpdateExpression="SET opened = :since, prepared = :epoch",
+            ExpressionAttributeValues={
+                ":since": {"N": str(prepared.since)},
+                ":epoch": {"N": str(prepared.epoch)},
+            },
         )
 
-    def uncount(self, user: UserId, conv: ConvId) -> bool:
+    def shared_mention(self, conv: ConvId) -> Seq:
+        """The newest entry that mentions everybody in a large group; 0 without one. 1 R."""
+        out = self.client.get_item(TableName=self.table, Key=keys.shared_row(conv), ConsistentRead=True)
+        return _row_from(out["Item"]).mention_seq if "Item" in out else Seq(0)
+
+    def uncount(self, user: UserId, row: Row) -> bool:
         """Take a dissolved group off a user's count. False when that was done already. 4 W.
 
-        `not_taken_off` makes it happen once, whoever tries.
+        `row` is the user's as it is read: it is kept so, because nothing completes it from then on. (Its marks are
+        final once it has a `left_seq`; before that the group stays on the user's list of large ones.)
         """
         not_taken_off = "attribute_exists(pk) AND attribute_not_exists(uncounted)"
-        writes: Any = [
+        sets, values = ["uncounted = :true"], {":true": cast("Any", {"BOOL": True})}
+        if row.left_seq and row.last is not None:
+            last = row.last
+            sets += [
+                "last_seq = :seq",
+                "last_n = :n",
+                "left_seq = :left",
+                "newest = :newest",
+                "shared_mention = :mention",
+            ]
+            values |= {
+                ":seq": {"N": str(row.last_seq)},
+                ":n": {"N": str(row.last_n)},
+                ":left": {"N": str(row.left_seq)},
+                ":mention": {"N": str(row.mention_seq)},
+                ":newest": _last_value(last),
+            }
+        writes: list[dict[str, Any]] = [
             {
                 "Update": {
                     "TableName": self.table,
-                    "Key": keys.row(user, conv),
-                    "UpdateExpression": "SET uncounted = :true",
+                    "Key": keys.row(user, row.conv),
+                    "UpdateExpression": f"SET {', '.join(sets)} ADD ver :one",
                     "ConditionExpression": not_taken_off,
-                    "ExpressionAttributeValues": {":true": {"BOOL": True}},
+                    "ExpressionAttributeValues": values | {":one": {"N": "1"}},
                 }
             },
-            self._one_group_less(user, conv),
+            self._one_group_less(user, row.conv, still_large=not row.left_seq),
         ]
-        try:
-            self.client.transact_write_items(TransactItems=writes)
-        except self.client.exceptions.TransactionCanceledException as e:
-            reasons: Any = cast("Any", e.response)["CancellationReasons"]
-            if reasons[0]["Code"] != "ConditionalCheckFailed":
-                raise
-            return False
-        return True
+        return not transact(self.client, writes)
 
-    def _one_group_less(self, user: UserId, conv: ConvId) -> dict[str, Any]:
+    def _one_group_less(self, user: UserId, conv: ConvId, *, still_large: bool = False) -> dict[str, Any]:
+        names, values = {"#count": "count"}, {":less": cast("Any", {"N": "-1"})}
+        if not still_large:
+            names["#large"] = "large"
+            values[":conv"] = {"SS": [conv]}
         return {
             "Update": {
                 "TableName": self.table,
                 "Key": keys.groups_of(user),
-                "UpdateExpression": "ADD #count :less DELETE #large :conv",
-                "ExpressionAttributeNames": {"#count": "count", "#large": "large"},
-                "ExpressionAttributeValues": {":less": {"N": "-1"}, ":conv": {"SS": [conv]}},
+                "UpdateExpression": "ADD #count :less" + ("" if still_large else " DELETE #large :conv"),
+                "ExpressionAttributeNames": names,
+                "ExpressionAttributeValues": values,
             }
         }
 
 
 def _newest(entry: Entry) -> dict[str, Any]:
+    return _last_value(Last(entry.kind, entry.sender, entry.ts, preview(entry.kind, entry.body)))
+
+
+def _last_value(last: Last) -> dict[str, Any]:
     return {
         "M": {
-            "kind": {"S": entry.kind},
-            "from": {"S": entry.sender},
-            "ts": {"N": str(entry.ts)},
-            "preview": {"S": preview(entry.kind, entry.body)},
+            "kind": {"S": last.kind},
+            "from": {"S": last.sender},
+            "ts": {"N": str(last.ts)},
+            "preview": {"S": last.preview},
         }
     }
 
@@ -356,7 +402,7 @@ def _row_from(item: Item) -> Row:
         read_seq=Seq(number("read_seq")),
         read_n=number("read_n"),
         ack_seq=Seq(number("ack_seq")),
-        mention_seq=Seq(number("mention_seq")),
+        mention_seq=Seq(max(number("mention_seq"), number("shared_mention"))),
         updated=number("updated"),
         version=number("ver"),
         left_seq=Seq(number("left_seq")),

@@ -16,6 +16,7 @@ CODES: Final[dict[type[errors.ImError], tuple[str, bool]]] = {
     errors.NotMember: ("not_member", False),
     errors.Muted: ("muted", False),
     errors.TooLarge: ("too_large", False),
+    errors.TooManyGroups: ("too_large", False),
     errors.Conflict: ("conflict", False),
     errors.Unavailable: ("unavailable", True),
 }
