@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import product
@@ -10,11 +11,21 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.integration.house import Call, Crash, House
+from im.domain import group_rules
+from im.flows import broadcast
+from tests.integration.group_state import check_groups, people_of, told, undone
+from tests.integration.house import START, Call, Crash, House, built_house
 
 MOMENTS = ("before", "after")
-FOUNDERS = [f"u{i:02d}" for i in range(26)]
-"""More than a BatchWriteItem takes."""
+AT_ONCE = 3
+"""How many one change adds here; elsewhere 24."""
+CROWD = [f"u{i}" for i in range(AT_ONCE + 2)]
+"""More than one change adds."""
+
+
+@pytest.fixture(autouse=True)
+def _small_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_rules, "MAX_PER_CHANGE", AT_ONCE)
 
 
 def dying(house: House, at: int, moment: str) -> AbstractContextManager[list[Call]]:
@@ -82,13 +93,17 @@ def test_a_send_that_died_anywhere_is_completed_by_its_repeat(house: House, *, b
         assert row["unread"] == sum(text == "Hello." for text in texts[row["read_seq"] :])
 
 
-def test_a_send_to_a_group_that_died_anywhere_reaches_every_member(house: House) -> None:
+@pytest.mark.parametrize(("cold", "steps"), [(False, 4), (True, 5)])
+def test_a_send_to_a_group_that_died_anywhere_reaches_every_member(house: House, steps: int, *, cold: bool) -> None:
+    """Whether or not the function has asked before who the sender is."""
     alice, bob, carol = (house.connect(name) for name in ("alice", "bob", "carol"))
     alice.ok("group.create", {"gid": "g", "name": "G", "members": ["bob", "carol"]})
-    steps = calls_of(house, alice.say, "0", "c0", conv="g:g")
+    alice.say("0", "c0", conv="g:g")
     house.fan_out()
 
     for i, (at, moment) in enumerate(product(range(steps), MOMENTS), start=1):
+        if cold:
+            house.load("message")
         assert dies(house, at, moment, alice.say, f"{i}", f"c{i}", conv="g:g")
         reply = alice.say(f"{i}", f"c{i}", conv="g:g")
         house.fan_out()
@@ -98,6 +113,7 @@ def test_a_send_to_a_group_that_died_anywhere_reaches_every_member(house: House)
         for member in (bob, carol):
             assert member.seen("g:g")[-1] == reply["seq"]
             assert member.ok("sync.unread")["conversations"] == {"g:g": i + 1}
+    assert not dies(house, steps, "before", alice.say, "last", "last", conv="g:g"), "there are more calls to die at"
 
 
 def test_nothing_is_acked_that_is_not_queued(house: House) -> None:
@@ -118,28 +134,41 @@ def test_nothing_is_acked_that_is_not_queued(house: House) -> None:
 # ---- group.create ----------------------------------------------------------------------------------------------------
 
 
-def test_a_group_that_died_in_the_making_is_completed_by_its_repeat(house: House) -> None:
-    alice = house.connect("alice")
-    founder, latecomer = house.connect("u00"), house.connect("u25")
-    made = {"name": "G", "members": FOUNDERS}
+@pytest.mark.parametrize("others", [AT_ONCE - 1, len(CROWD)])
+def test_a_group_that_died_in_the_making_is_whole_or_not_there_and_completed_by_its_repeat(
+    house: House, others: int
+) -> None:
+    """A founding of many is some entries: each with all whom it adds."""
+    founders = ["alice", *CROWD[:others]]
+    people = [house.connect(founders[i]) for i in (0, 1, -1)]
+    alice = people[0]
+    made = {"name": "G", "members": founders[1:]}
+    changes = [founders[:AT_ONCE], founders[AT_ONCE:]] if others >= AT_ONCE else [founders]
     steps = calls_of(house, alice.ok, "group.create", made | {"gid": "first"})
     house.fan_out()
 
+    half_made = 0
     for i, (at, moment) in enumerate(product(range(steps), MOMENTS)):
         gid, conv = f"g{i}", f"g:g{i}"
         assert dies(house, at, moment, alice.ok, "group.create", made | {"gid": gid})
 
-        # Meanwhile people try to use it: either they are in a whole group, or in none.
+        # Meanwhile people try to use it: whoever is in it finds it whole, and everybody else finds nothing.
+        there = [user for some in changes[: len(house.log(conv))] for user in some]
         said = []
-        for who in (alice, founder, latecomer):
+        for who in people:
             reply = who.ask(
                 "message.send", {"conv": conv, "cmid": who.user, "kind": "text", "body": {"text": who.user}}
             )
-            said += [who.user] if reply["ok"] else []
-            assert reply["ok"] or reply["error"]["code"] == "not_member"
             info = who.ask("group.info", {"conv": conv})
-            assert info["ok"] == reply["ok"]
-        assert said in ([], ["alice", "u00", "u25"])
+            assert reply["ok"] == info["ok"] == (who.user in there)
+            if not reply["ok"]:
+                assert reply["error"]["code"] == info["error"]["code"] == "not_member"
+                continue
+            said.append(who.user)
+            assert info["data"]["members"] == len(there)
+            members = who.ok("group.members", {"conv": conv})["members"]
+            assert [member["user"] for member in members] == sorted(there)
+        half_made += 0 < len(there) < len(founders)
         house.fan_out()
 
         info = alice.ok("group.create", made | {"gid": gid})
@@ -148,22 +177,46 @@ def test_a_group_that_died_in_the_making_is_completed_by_its_repeat(house: House
         house.fan_out()
 
         assert info == again
-        assert (info["members"], info["me"]["role"], info["name"]) == (27, "owner", "G")
-        assert [entry["kind"] for entry in house.log(conv)] == ["members"] + ["text"] * (len(said) + 1)
+        assert (info["members"], info["me"]["role"], info["name"]) == (len(founders), "owner", "G")
+        log = house.log(conv)
+        added = [json.loads(entry["body"])["added"] for entry in log if entry["kind"] == "members"]
+        assert added == changes
         assert house.texts(conv) == [*said, "Welcome."]
+        assert len(log) == len(changes) + len(said) + 1
         rows = {i["pk"]["S"]: i["last_seq"] for i in house.items("InboxTable") if i["sk"]["S"] == f"CONV#{conv}"}
-        assert rows == {user: {"N": str(len(said) + 2)} for user in ["alice", *FOUNDERS]}, "somebody missed something"
+        assert rows == {user: {"N": str(len(log))} for user in founders}, "somebody missed something"
+        assert all(person.seen(conv)[-1] == len(log) for person in people[1:])
+    assert (half_made > 0) == (len(changes) > 1)
+    check_groups()
 
 
 def test_a_group_is_what_its_first_request_said_whoever_completes_it(house: House) -> None:
     alice = house.connect("alice")
-    first = {"gid": "g", "name": "First", "notice": "n", "members": ["bob"], "join_mode": "open"}
-    assert dies(house, 0, "after", alice.ok, "group.create", first)
+    first = {"gid": "g", "name": "First", "notice": "n", "members": CROWD, "join_mode": "open"}
+    with house.watched() as calls:
+        alice.ok("group.create", first | {"gid": "other"})
+    at = [call.operation for call in calls].index("TransactWriteItems")
+    assert dies(house, at, "after", alice.ok, "group.create", first)
+    assert alice.ok("group.info", {"conv": "g:g"})["members"] == AT_ONCE
 
     info = alice.ok("group.create", {"gid": "g", "name": "Second", "members": ["carol"], "history": True})
 
     assert (info["name"], info["notice"], info["join_mode"], info["history"]) == ("First", "n", "open", False)
-    assert [m["user"] for m in alice.ok("group.members", {"conv": "g:g"})["members"]] == ["alice", "bob"]
+    assert [m["user"] for m in alice.ok("group.members", {"conv": "g:g"})["members"]] == ["alice", *CROWD]
+    assert info["members"] == len(CROWD) + 1
+    assert len(house.log("g:g")) == 2
+
+
+def test_a_group_that_is_half_made_is_nobody_else_s_to_complete(house: House) -> None:
+    alice, mallory = house.connect("alice"), house.connect("mallory")
+    made = {"gid": "g", "name": "G", "members": CROWD}
+    for at in range(calls_of(house, alice.ok, "group.create", made | {"gid": "other"})):
+        if dies(house, at, "after", alice.ok, "group.create", made) and house.log("g:g"):
+            break
+
+    assert mallory.error("group.create", made)["code"] == "conflict"
+
+    assert alice.ok("group.info", {"conv": "g:g"})["members"] == AT_ONCE
 
 
 def test_a_repeat_of_group_create_tells_what_was_made_first(house: House) -> None:
@@ -175,6 +228,73 @@ def test_a_repeat_of_group_create_tells_what_was_made_first(house: House) -> Non
     assert again == first
     assert [m["user"] for m in alice.ok("group.members", {"conv": "g:g"})["members"]] == ["alice", "bob"]
     assert len(house.log("g:g")) == 1
+
+
+# ---- changes to a group ----------------------------------------------------------------------------------------------
+
+GROUP = {"conv": "g:g"}
+CHANGES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "invite": ("bob", "group.invite", GROUP | {"users": CROWD}),
+    "remove": ("alice", "group.remove", GROUP | {"users": ["carol", "bob"]}),
+    "join": ("erin", "group.join", {"conv": "g:open"}),
+    "leave": ("bob", "group.leave", GROUP),
+    "leave as the last one": ("zoe", "group.leave", {"conv": "g:alone"}),
+    "let in": ("bob", "group.decide", GROUP | {"user": "erin", "accept": True}),
+    "make an admin": ("alice", "group.role", GROUP | {"user": "carol", "role": "admin"}),
+    "make a plain member": ("alice", "group.role", GROUP | {"user": "bob", "role": "member"}),
+    "transfer": ("alice", "group.transfer", GROUP | {"user": "bob"}),
+    "mute": ("bob", "group.mute", GROUP | {"user": "carol", "until": START + 60_000}),
+    "mute all": ("bob", "group.mute", GROUP | {"until": START + 60_000}),
+    "update": ("bob", "group.update", GROUP | {"name": "H", "custom": {"x": 1}}),
+    "dissolve": ("alice", "group.dissolve", GROUP),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_that_died_anywhere_is_whole_or_not_there_and_completed_by_its_repeat(
+    house: House, change: str
+) -> None:
+    """What is stored is compared with the log: the members, what each may see, their rows, the counts of groups."""
+    people = people_of(house, "alice bob carol erin zoe u4")
+    alice, zoe = people["alice"], people["zoe"]
+    alice.ok("group.create", {"gid": "g", "name": "G", "members": ["bob", "carol"], "join_mode": "approval"})
+    alice.ok("group.role", GROUP | {"user": "bob", "role": "admin"})
+    alice.ok("group.create", {"gid": "open", "name": "O", "members": ["bob"], "join_mode": "open"})
+    zoe.ok("group.create", {"gid": "alone", "name": "A"})
+    people["erin"].ok("group.join", GROUP)
+    alice.say("x", "c1", conv="g:g")
+    house.fan_out()
+    who, op, data = CHANGES[change]
+    conv, caller = data["conv"], people[who]
+    for person in people.values():
+        person.pushes.clear()
+    before = told(conv)
+    with undone(house):
+        steps = calls_of(house, caller.ok, op, data)
+        after = told(conv)
+        assert after != before
+
+    for at, moment in product(range(steps), MOMENTS):
+        with undone(house):
+            assert dies(house, at, moment, caller.ok, op, data)
+            check_groups()
+
+            caller.ok(op, data)
+            check_groups()
+            assert told(conv) == after
+
+            house.load("fanout")
+            house.fan_out()
+            for user, person in people.items():
+                seen = [seq for seq in after.sees(user) if seq > before.seq]
+                assert set(person.seen()) <= set(seen)
+                if not seen:
+                    continue
+                assert person.seen()[-1] == seen[-1], "who is told of nothing does not ask"
+                row = next(row for row in person.ok("sync.inbox")["conversations"] if row["conv"] == conv)
+                assert row["last_seq"] == seen[-1]
+                history = person.ok("sync.entries", {"conv": conv, "after": 0, "limit": 100})["entries"]
+                assert [entry["seq"] for entry in history] == after.sees(user)
 
 
 # ---- fan-out ---------------------------------------------------------------------------------------------------------
@@ -201,6 +321,41 @@ def test_a_fan_out_that_died_anywhere_is_completed_by_the_next(house: House) -> 
             assert member.seen("g:g")[-1] == i + 2
             assert member.ok("sync.unread")["conversations"] == {"g:g": i + 1}
         assert alice.ok("sync.unread")["total_unread"] == 0
+
+
+@pytest.mark.parametrize("part_members", [2, 9])
+def test_a_fan_out_of_a_large_group_that_died_anywhere_is_completed_by_the_next(
+    monkeypatch: pytest.MonkeyPatch, part_members: int
+) -> None:
+    """From the first one on, which makes it large for everybody; in parts and at once."""
+    monkeypatch.setattr(broadcast, "PART_MEMBERS", part_members)
+    with built_house(monkeypatch, LARGE_GROUP_ABOVE="2") as house:
+        alice, bob, carol = (house.connect(name) for name in ("alice", "bob", "carol"))
+
+        def made(gid: str) -> str:
+            alice.ok("group.create", {"gid": gid, "name": "G", "members": ["bob", "carol"]})
+            alice.say("x", "c1", conv=f"g:{gid}", mentions=["bob"])
+            return f"g:{gid}"
+
+        made("first")
+        with house.watched() as calls:
+            house.fan_out()
+        assert {call.function for call in calls} == ({"fanout"} if part_members > 2 else {"fanout", "broadcast"})
+
+        for i, (at, moment) in enumerate(product(range(len(calls)), MOMENTS)):
+            with undone(house):
+                conv = made(f"g{i}")
+                assert dies(house, at, moment, house.fan_out)
+                if i % 2:
+                    house.load("fanout")  # the next instance knows nothing
+                    house.load("broadcast")
+                house.fan_out()
+
+                for member, mention in ((alice, 0), (bob, 2), (carol, 0)):
+                    row = next(row for row in member.ok("sync.inbox")["conversations"] if row["conv"] == conv)
+                    assert (row["last_seq"], row["mention_seq"]) == (2, mention)
+                    assert row["unread"] == (0 if member is alice else 1)
+                assert set(bob.seen(conv)) == set(carol.seen(conv)) == {1, 2}  # moto does not keep the order of repeats
 
 
 def test_a_sender_s_row_that_has_reached_an_entry_says_that_everybody_s_has(house: House) -> None:

@@ -12,14 +12,11 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from im.domain.conversation import Member
 from im.domain.entries import MAX_TEXT_BYTES
-from im.domain.ids import ConvId, Seq, UserId
-from im.flows.fan_out import MAX_REPAIRS
 from im.flows.push_to import YOUNG_MS
+from im.flows.row_writes import MAX_REPAIRS
 from im.runtime import logs
-from im.store.conversations import ConversationStore
-from tests.integration.house import START, Before, Call, Context, Device, House, _response, sample
+from tests.integration.house import Before, Call, Context, Device, House, _response, sample
 
 
 def row(device: Device, conv: str = "d:alice:bob") -> dict[str, Any]:
@@ -134,8 +131,13 @@ def test_more_members_than_one_lookup_takes_all_get_it(house: House) -> None:
     alice.say("x", "c1", conv="g:big")
     house.fan_out()
 
-    assert [device.seen() for device in devices] == [[1, 2]] * 4
-    assert len(house.items("InboxTable")) == 131
+    log = house.log("g:big")
+    joined = {user: int(e["seq"]) for e in log if e["kind"] == "members" for user in json.loads(e["body"])["added"]}
+    assert sorted(joined) == sorted(["alice", *names])
+    assert [device.seen() for device in devices] == [[*range(joined[d.user], len(log) + 1)] for d in devices]
+    rows = [item for item in house.items("InboxTable") if item["sk"] == {"S": "CONV#g:big"}]
+    assert len(rows) == 131
+    assert {item["last_seq"]["N"] for item in rows} == {f"{len(log)}"}
 
 
 # ---- repeats and late comers -----------------------------------------------------------------------------------------
@@ -533,34 +535,58 @@ def test_reads_that_dynamodb_leaves_undone_are_asked_for_again(house: House, mon
 
 
 def test_a_later_member_gets_what_came_after_they_joined(house: House) -> None:
-    """No operation adds members yet: their item is put as it will be."""
     alice, bob = group(house, "g", "alice", "bob")
+    late = house.connect("late")
     for i in range(3):
         alice.say(f"{i}", f"c{i}", conv="g:g")
-    late = house.connect("late")
-    member = Member(UserId("late"), "member", START, joined_seq=Seq(4), joined_n=2)
-    ConversationStore(house.dynamodb, "ConversationTable").put_members(ConvId("g:g"), [member])
-    house.load("fanout")
+    alice.ok("group.invite", {"conv": "g:g", "users": ["late"]})
 
     house.fan_out()
     alice.say("3", "c3", conv="g:g")
     house.fan_out()
 
-    assert late.seen() == [4, 5]
-    assert bob.seen() == [2, 3, 4, 5]
-    assert (row(late, "g:g")["unread"], row(late, "g:g")["read_seq"]) == (2, 3)
-    assert [e["seq"] for e in late.ok("sync.entries", {"conv": "g:g", "after": 0})["entries"]] == [4, 5]
+    assert late.seen() == [5, 6]
+    assert alice.seen() == [5]
+    assert bob.seen() == [2, 3, 4, 5, 6]
+    assert (row(late, "g:g")["unread"], row(late, "g:g")["read_seq"]) == (1, 4)
+    assert [e["seq"] for e in late.ok("sync.entries", {"conv": "g:g", "after": 0})["entries"]] == [5, 6]
 
 
-def test_a_batch_from_before_a_member_joined_leaves_their_inbox_alone(house: House) -> None:
-    (alice, *_) = group(house, "g", "alice", "bob")
-    alice.say("x", "c1", conv="g:g")
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_batch_from_before_a_member_joined_leaves_their_inbox_alone(house: House, *, fresh: bool) -> None:
+    """Whether or not the function has read the list of members before."""
+    alice, bob = group(house, "g", "alice", "bob")
     late = house.connect("late")
-    member = Member(UserId("late"), "member", START, joined_seq=Seq(9), joined_n=7)
-    ConversationStore(house.dynamodb, "ConversationTable").put_members(ConvId("g:g"), [member])
-    house.load("fanout")
+    alice.say("x", "c1", conv="g:g")
+    early = house.take()
+    alice.ok("group.invite", {"conv": "g:g", "users": ["late"]})
+    joined = row(late, "g:g")
+    if fresh:
+        house.load("fanout")
+
+    house.now += 1000
+    assert house.deliver(early) == []
+
+    assert (bob.seen(), late.pushes) == ([2], [])
+    assert row(late, "g:g") == joined
+    house.fan_out()
+    assert (late.seen(), row(late, "g:g")["unread"]) == ([3], 0)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_who_is_removed_gets_all_up_to_that_and_nothing_after_it(house: House, *, before: bool) -> None:
+    """Whether they are removed before or after the fan-out of what they were sent."""
+    alice, bob, carol = group(house, "g", "alice", "bob", "carol")
+    alice.say("x", "c1", conv="g:g", mentions=["bob"])
+    if not before:
+        house.fan_out()
+    alice.ok("group.remove", {"conv": "g:g", "users": ["bob"]})
+    alice.say("y", "c2", conv="g:g", mentions=["bob"])
 
     house.fan_out()
 
-    assert late.pushes == []
-    assert late.ok("sync.inbox")["conversations"] == []
+    assert carol.seen() == [2, 3, 4]
+    assert bob.seen() == [2, 3]
+    left = row(bob, "g:g")
+    assert (left["last_seq"], left["left_seq"], left["unread"], left["mention_seq"]) == (3, 3, 1, 2)
+    assert [e["seq"] for e in bob.ok("sync.entries", {"conv": "g:g", "after": 0})["entries"]] == [1, 2, 3]

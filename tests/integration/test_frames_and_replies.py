@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -11,7 +12,10 @@ import jwt
 import pytest
 from botocore.exceptions import ClientError
 
+from im.aws import part_queue, queue
+from im.domain.ids import ConvId, UserId
 from im.runtime import logs
+from im.store.audience import AudienceStore
 from tests.integration.house import ROOT, START, Call, Context, Device, House, sample
 
 SECRET = "s" * 64
@@ -59,7 +63,7 @@ def disconnect(house: House) -> None:
     house.call("connect", sample("connect"))
     assert house.call("connect", sample("disconnect")) == {"statusCode": 200}
     (item,) = house.items("ConnectionTable")
-    assert set(item) == {"pk", "ttl"}
+    assert set(item) == {"pk", "ttl", "opened"}
 
 
 def frame(function: str, name: str, data: set[str]) -> Callable[[House], None]:
@@ -82,18 +86,34 @@ def fanout(house: House) -> None:
     }
 
 
+def broadcast(house: House) -> None:
+    alice, bob = house.connect("alice"), house.connect("bob")
+    alice.ok("group.create", {"gid": "friends", "name": "Friends", "members": ["bob"]})
+    for i in range(8):
+        alice.say(f"{i}", f"c{i}", conv="g:friends")
+    AudienceStore(house.dynamodb, "AudienceTable").add(ConvId("g:friends"), UserId("bob"), 1, house.now)
+
+    assert house.call("broadcast", sample("broadcast")) == {"batchItemFailures": []}
+
+    assert bob.seen() == [7, 8]
+
+
 SAMPLES: dict[str, Callable[[House], None]] = {
     "authorizer": authorizer,
     "connect": connect,
     "disconnect": disconnect,
     "fanout": fanout,
+    "broadcast": broadcast,
     "ping": frame("connect", "ping", {"ts", "inbox"}),
     "send": frame("message", "send", {"conv", "seq", "n", "ts", "duplicate"}),
     "sync": frame("sync", "sync", {"conversations", "inbox"}),
     "group": frame(
         "group",
         "group",
-        {"conv", "name", "notice", "owner", "members", "join_mode", "history", "created", "me"},
+        {
+            *("conv", "name", "notice", "avatar", "custom", "owner", "admins", "members", "join_mode", "history"),
+            *("who_invites", "who_mentions_all", "muted_until", "created", "me"),
+        },
     ),
 }
 
@@ -105,6 +125,20 @@ def test_there_is_a_driver_for_every_sample_event() -> None:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_sample_event_drives_its_function(house: House, name: str) -> None:
     SAMPLES[name](house)
+
+
+@pytest.mark.parametrize(
+    ("name", "rewritten"),
+    [
+        ("fanout", lambda body: queue.encode(queue.decode(body))),
+        ("broadcast", lambda body: part_queue.encode(part_queue.decode(body))),
+    ],
+)
+def test_a_sample_of_a_queue_holds_what_is_queued_today(name: str, rewritten: Callable[[str], str]) -> None:
+    (record,) = sample(name)["Records"]
+
+    assert record["body"] == rewritten(record["body"])
+    assert record["md5OfBody"] == hashlib.md5(record["body"].encode(), usedforsecurity=False).hexdigest()
 
 
 # ---- the authorizer --------------------------------------------------------------------------------------------------
@@ -190,6 +224,7 @@ def test_an_upgrade_without_a_query_is_refused(house: House) -> None:
         (request("$connect", "ping"), error("unknown_route")),
         (request("$disconnect", "ping"), error("unknown_route")),
         (request("fanout", "ping"), error("unknown_route")),
+        (request("broadcast", "ping"), error("unknown_route")),
         (request("authorizer", "ping"), error("unknown_route")),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else value["code"],
@@ -241,14 +276,29 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     "group.create": {"name": "Friends", "gid": "friends"},
     "group.info": {"conv": "g:club"},
     "group.members": {"conv": "g:club"},
+    "group.mine": {},
+    "group.invite": {"conv": "g:club", "users": ["carol"]},
+    "group.remove": {"conv": "g:club", "users": ["bob"]},
+    "group.join": {"conv": "g:open"},
+    "group.leave": {"conv": "g:bobs"},
+    "group.requests": {"conv": "g:club"},
+    "group.decide": {"conv": "g:club", "user": "dave", "accept": True},
+    "group.role": {"conv": "g:club", "user": "bob", "role": "admin"},
+    "group.transfer": {"conv": "g:club", "user": "bob"},
+    "group.mute": {"conv": "g:club", "user": "bob", "until": START + 60_000},
+    "group.update": {"conv": "g:club", "name": "Our club"},
+    "group.dissolve": {"conv": "g:club"},
 }
 """Every operation, with data that is good after `furnished`."""
 
 
 def furnished(house: House) -> Device:
-    alice = house.connect("alice")
-    house.connect("bob").say("Hello.", "b1", to="alice")
-    alice.ok("group.create", {"gid": "club", "name": "Club", "members": ["bob"]})
+    alice, bob = house.connect("alice"), house.connect("bob")
+    bob.say("Hello.", "b1", to="alice")
+    alice.ok("group.create", {"gid": "club", "name": "Club", "members": ["bob"], "join_mode": "approval"})
+    house.connect("dave").ok("group.join", {"conv": "g:club"})
+    bob.ok("group.create", {"gid": "open", "name": "Open", "join_mode": "open"})
+    bob.ok("group.create", {"gid": "bobs", "name": "Bob's", "members": ["alice"]})
     house.fan_out()
     alice.pushes.clear()
     return alice

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from im.flows.groups import MAX_FOUNDERS
+from im.domain.group_rules import MAX_PER_CHANGE
 from tests.integration.house import START, House, built_house
 
 
@@ -23,12 +24,18 @@ INFO: dict[str, Any] = {
     "conv": "g:friends",
     "name": "Friends",
     "notice": "Be kind.",
+    "avatar": "https://pictures.example/1",
+    "custom": {"team": 7},
     "owner": "alice",
+    "admins": [],
     "members": 3,
     "join_mode": "approval",
     "history": True,
+    "who_invites": "members",
+    "who_mentions_all": "admins",
+    "muted_until": 0,
     "created": START,
-    "me": {"role": "owner", "joined_seq": 1, "joined_at": START},
+    "me": {"role": "owner", "joined_seq": 1, "joined_at": START, "muted_until": 0},
 }
 
 
@@ -41,6 +48,8 @@ def test_a_group_is_made_told_to_its_members_and_shown_to_each(house: House) -> 
             "gid": "friends",
             "name": "Friends",
             "notice": "Be kind.",
+            "avatar": "https://pictures.example/1",
+            "custom": {"team": 7},
             "members": ["bob", "carol", "bob", "alice"],
             "join_mode": "approval",
             "history": True,
@@ -51,7 +60,7 @@ def test_a_group_is_made_told_to_its_members_and_shown_to_each(house: House) -> 
 
     assert made == INFO
     assert alice.ok("group.info", {"conv": "g:friends"}) == INFO
-    as_bob = INFO | {"me": {"role": "member", "joined_seq": 1, "joined_at": START}}
+    as_bob = INFO | {"me": INFO["me"] | {"role": "member"}}
     assert bob.ok("group.info", {"conv": "g:friends"}) == as_bob
     for device in (alice, bob, carol):
         ((entry,),) = (push["entries"] for push in device.got("entries"))
@@ -66,7 +75,16 @@ def test_a_group_is_made_told_to_its_members_and_shown_to_each(house: House) -> 
                 "added": ["alice", "bob", "carol"],
                 "removed": [],
                 "by": "alice",
-                "group": {"name": "Friends", "notice": "Be kind.", "join_mode": "approval", "history": True},
+                "group": {
+                    "name": "Friends",
+                    "notice": "Be kind.",
+                    "avatar": "https://pictures.example/1",
+                    "custom": {"team": 7},
+                    "join_mode": "approval",
+                    "history": True,
+                    "who_invites": "members",
+                    "who_mentions_all": "admins",
+                },
             },
         }
         assert [row["conv"] for row in device.ok("sync.inbox")["conversations"]] == ["g:friends"]
@@ -122,16 +140,20 @@ def test_naming_somebody_twice_does_not_fill_a_group(small_house: House) -> None
     assert made["members"] == 3
 
 
-def test_the_largest_founding_is_one_entry_that_fits(house: House) -> None:
+def test_a_large_founding_is_some_entries_that_each_fit(house: House) -> None:
     alice = house.connect("alice")
-    names = [f"{'u' * 60}{i:04d}" for i in range(MAX_FOUNDERS - 1)]
-    one = house.connect(names[-1])
+    names = [f"{'u' * 60}{i:04d}" for i in range(200)]
+    first, last = house.connect(names[0]), house.connect(names[-1])
 
     longest = {"name": "\x01" * 64, "notice": "\x01" * 1000, "members": names}
-    assert alice.ok("group.create", longest | {"gid": "g"})["members"] == MAX_FOUNDERS
+    assert alice.ok("group.create", longest | {"gid": "g"})["members"] == 201
     house.fan_out()
 
-    assert one.got("entries")[0]["entries"][0]["body"]["added"] == ["alice", *names]
+    log = house.log("g:g")
+    added = [json.loads(entry["body"])["added"] for entry in log]
+    assert [len(users) for users in added] == [MAX_PER_CHANGE] * 8 + [9]
+    assert [user for users in added for user in users] == ["alice", *names]
+    assert (first.seen(), last.seen()) == ([1, 2, 3, 4, 5, 6, 7, 8, 9], [9])
     too_many = [*names, "one-more"]
     assert alice.error("group.create", {"gid": "h", "name": "H", "members": too_many})["code"] == "too_large"
 
@@ -141,7 +163,7 @@ def test_the_largest_founding_is_one_entry_that_fits(house: House) -> None:
     [
         ({}, "data.name"),
         ({"name": ""}, "data.name"),
-        ({"name": "x" * 65}, "data.name"),
+        ({"name": 5}, "data.name"),
         ({"name": "x", "gid": "a b"}, "data.gid"),
         ({"name": "x", "gid": ""}, "data.gid"),
         ({"name": "x", "members": ["b b"]}, "data.members.0"),
@@ -156,6 +178,27 @@ def test_a_group_of_the_wrong_form_is_refused(house: House, data: dict[str, Any]
     assert error["code"] == "bad_request"
     assert error["message"].startswith(field)
     assert house.items("ConversationTable") == []
+
+
+@pytest.mark.parametrize(("longest", "length", "fits"), [(64, 64, True), (64, 65, False), (3, 3, True), (3, 4, False)])
+def test_a_name_is_as_long_as_the_deployment_allows(
+    monkeypatch: pytest.MonkeyPatch, longest: int, length: int, *, fits: bool
+) -> None:
+    with built_house(monkeypatch, MAX_GROUP_NAME=f"{longest}") as house:
+        alice = house.connect("alice")
+        alice.ok("group.create", {"gid": "old", "name": "old"})
+        before = house.items("ConversationTable")
+        name = "日" * length  # characters, not bytes
+
+        requests = [("group.create", {"gid": "new", "name": name}), ("group.update", {"conv": "g:old", "name": name})]
+        for op, data in requests:
+            if fits:
+                assert alice.ok(op, data)["name"] == name
+                continue
+            error = alice.error(op, data)
+            assert error["code"] == "too_large"
+            assert error["message"].startswith("data.name")
+        assert fits or house.items("ConversationTable") == before
 
 
 @pytest.mark.parametrize("op", ["group.info", "group.members"])

@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 
 from im.aws.queue import Queued, encode
-from im.domain.conversation import Member
 from im.domain.entries import MAX_TEXT_BYTES, Entry
 from im.domain.ids import Cmid, ConvId, Seq, UserId
 from im.domain.inbox import SKEW_MS
-from im.store.conversations import ConversationStore
 from im.wire.frames import MAX_FRAME_BYTES, dumps
 from tests.integration.house import START, Call, Device, House, sample
 
@@ -481,7 +479,7 @@ def test_who_is_not_in_a_conversation_acknowledges_nothing_in_it(house: House, c
 def test_a_later_member_sees_nothing_of_before(
     house: House, data: dict[str, Any], expected: list[int], *, more: bool
 ) -> None:
-    late = joined_at(house, Seq(4))
+    late = joined_at(house, 4)
 
     page = late.ok("sync.entries", {"conv": "g:g"} | data)
 
@@ -490,19 +488,25 @@ def test_a_later_member_sees_nothing_of_before(
 
 @pytest.mark.parametrize("seq", [1, 3])
 def test_a_later_member_marks_nothing_of_before(house: House, seq: int) -> None:
-    late = joined_at(house, Seq(4))
+    late = joined_at(house, 4)
+    (joined,) = late.ok("sync.inbox")["conversations"]
 
     assert late.error("sync.read", {"conv": "g:g", "seq": seq})["code"] == "not_found"
-    assert late.error("sync.ack", {"acks": [{"conv": "g:g", "seq": seq}]})["code"] == "not_found"
+    late.ask("sync.ack", {"acks": [{"conv": "g:g", "seq": seq}]})  # no news: they have nothing up to there to miss
+
+    (row,) = late.ok("sync.inbox")["conversations"]
+    assert row["ack_seq"] < 4
+    assert row | {"ack_seq": 0} == joined | {"ack_seq": 0}
     assert late.ok("sync.read", {"conv": "g:g", "seq": 4})["read_seq"] == 4
 
 
-def joined_at(house: House, seq: Seq) -> Device:
-    """A member who joined at `seq` of a group with 6 entries. No operation adds members yet: the item is put."""
+def joined_at(house: House, seq: int) -> Device:
+    """A member who joined with the entry `seq` of a group with 6 entries."""
     alice = house.connect("alice")
     alice.ok("group.create", {"gid": "g", "name": "G"})
-    for i in range(5):
-        alice.say(f"{i}", f"c{i}", conv="g:g")
-    member = Member(UserId("late"), "member", START, joined_seq=seq, joined_n=seq - 2)
-    ConversationStore(house.dynamodb, "ConversationTable").put_members(ConvId("g:g"), [member])
+    for i in range(2, 7):
+        if i == seq:
+            alice.ok("group.invite", {"conv": "g:g", "users": ["late"]})
+        else:
+            alice.say(f"{i}", f"c{i}", conv="g:g")
     return house.connect("late")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from im.flows import broadcast
 from im.runtime import settings
-from tests.integration.house import FUNCTIONS, Call, House, built_house, load_function, sample, template
+from tests.integration.house import FUNCTIONS, Call, Device, House, built_house, load_function, sample, template
 
 RESOURCES: dict[str, dict[str, Any]] = template()["Resources"]
 GLOBALS: dict[str, Any] = template()["Globals"]["Function"]
@@ -18,20 +20,24 @@ NEEDS: dict[str, set[tuple[str, str]]] = {
     "connect": {
         ("dynamodb:GetItem", "ConnectionTable"),
         ("dynamodb:UpdateItem", "ConnectionTable"),
+        ("dynamodb:BatchGetItem", "InboxTable"),
+        ("dynamodb:GetItem", "InboxTable"),
         ("dynamodb:Query", "InboxTable"),
+        ("dynamodb:DeleteItem", "AudienceTable"),
+        ("dynamodb:UpdateItem", "AudienceTable"),
         ("execute-api:ManageConnections", "POST"),
         ("execute-api:ManageConnections", "DELETE"),
     },
     "message": {
-        ("dynamodb:BatchGetItem", "ConversationTable"),
+        ("dynamodb:GetItem", "ConversationTable"),
         ("dynamodb:PutItem", "ConversationTable"),
         ("dynamodb:Query", "ConversationTable"),
         ("sqs:SendMessage", "FanoutQueue"),
     },
     "sync": {
-        ("dynamodb:BatchGetItem", "ConversationTable"),
         ("dynamodb:GetItem", "ConversationTable"),
         ("dynamodb:Query", "ConversationTable"),
+        ("dynamodb:BatchGetItem", "InboxTable"),
         ("dynamodb:Query", "InboxTable"),
         ("dynamodb:UpdateItem", "InboxTable"),
         ("dynamodb:BatchGetItem", "ConnectionTable"),
@@ -40,39 +46,73 @@ NEEDS: dict[str, set[tuple[str, str]]] = {
     },
     "group": {
         ("dynamodb:BatchGetItem", "ConversationTable"),
-        ("dynamodb:BatchWriteItem", "ConversationTable"),
+        ("dynamodb:ConditionCheckItem", "ConversationTable"),
+        ("dynamodb:DeleteItem", "ConversationTable"),
+        ("dynamodb:GetItem", "ConversationTable"),
         ("dynamodb:PutItem", "ConversationTable"),
         ("dynamodb:Query", "ConversationTable"),
-        ("sqs:SendMessage", "FanoutQueue"),
-    },
-    "fanout": {
-        ("dynamodb:Query", "ConversationTable"),
+        ("dynamodb:BatchGetItem", "InboxTable"),
+        ("dynamodb:GetItem", "InboxTable"),
+        ("dynamodb:Query", "InboxTable"),
         ("dynamodb:UpdateItem", "InboxTable"),
         ("dynamodb:BatchGetItem", "ConnectionTable"),
         ("dynamodb:UpdateItem", "ConnectionTable"),
         ("execute-api:ManageConnections", "POST"),
         ("sqs:SendMessage", "FanoutQueue"),
     },
+    "fanout": {
+        ("dynamodb:BatchGetItem", "ConversationTable"),
+        ("dynamodb:GetItem", "ConversationTable"),
+        ("dynamodb:Query", "ConversationTable"),
+        ("dynamodb:GetItem", "InboxTable"),
+        ("dynamodb:UpdateItem", "InboxTable"),
+        ("dynamodb:Query", "AudienceTable"),
+        ("dynamodb:UpdateItem", "AudienceTable"),
+        ("dynamodb:BatchGetItem", "ConnectionTable"),
+        ("dynamodb:UpdateItem", "ConnectionTable"),
+        ("execute-api:ManageConnections", "POST"),
+        ("sqs:SendMessage", "FanoutQueue"),
+        ("sqs:SendMessage", "BroadcastQueue"),
+    },
+    "broadcast": {
+        ("dynamodb:BatchGetItem", "ConversationTable"),
+        ("dynamodb:GetItem", "ConversationTable"),
+        ("dynamodb:Query", "ConversationTable"),
+        ("dynamodb:Query", "AudienceTable"),
+        ("dynamodb:BatchGetItem", "ConnectionTable"),
+        ("dynamodb:UpdateItem", "ConnectionTable"),
+        ("execute-api:ManageConnections", "POST"),
+    },
 }
-"""What the code of each function calls."""
+"""What the code of each function calls. A transaction needs the actions of its parts, a batch of messages that of one
+message."""
+
+TAKING = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"}
 
 BY_LAMBDA = {
-    "fanout": {
-        ("sqs:ReceiveMessage", "FanoutQueue"),
-        ("sqs:DeleteMessage", "FanoutQueue"),
-        ("sqs:GetQueueAttributes", "FanoutQueue"),
-        ("sqs:ChangeMessageVisibility", "FanoutQueue"),
-    }
+    "fanout": {(action, "FanoutQueue") for action in TAKING},
+    "broadcast": {(action, "BroadcastQueue") for action in TAKING},
 }
 """What Lambda itself does in the name of a function that takes from a queue."""
 
 READS: dict[str, set[str]] = {
     "authorizer": {"JWT_SECRET_ID", "JWT_ISSUER", "JWT_AUDIENCE", "JWKS_URL"},
-    "connect": {"CONNECTION_TABLE", "INBOX_TABLE", "CONNECTIONS_ENDPOINT", "SIGN_IN_POLICY"},
+    "connect": {"CONNECTION_TABLE", "INBOX_TABLE", "AUDIENCE_TABLE", "CONNECTIONS_ENDPOINT", "SIGN_IN_POLICY"},
     "message": {"CONVERSATION_TABLE", "FANOUT_QUEUE_URL"},
     "sync": {"CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT"},
-    "group": {"CONVERSATION_TABLE", "FANOUT_QUEUE_URL", "MAX_GROUP_MEMBERS"},
-    "fanout": {"CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT", "FANOUT_QUEUE_URL"},
+    "group": {
+        *("CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT", "FANOUT_QUEUE_URL"),
+        *("MAX_GROUP_MEMBERS", "LARGE_GROUP_ABOVE", "MAX_GROUPS_PER_USER", "MAX_GROUP_ADMINS", "MAX_GROUP_NAME"),
+        "MAX_USERS_AT_ONCE",
+    },
+    "fanout": {
+        *("CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "AUDIENCE_TABLE"),
+        *("CONNECTIONS_ENDPOINT", "FANOUT_QUEUE_URL", "BROADCAST_QUEUE_URL"),
+    },
+    "broadcast": {
+        *("CONVERSATION_TABLE", "CONNECTION_TABLE", "AUDIENCE_TABLE"),
+        *("CONNECTIONS_ENDPOINT", "BROADCAST_QUEUE_URL"),
+    },
 }
 """The environment variables that each function reads."""
 
@@ -146,11 +186,16 @@ def used(call: Call) -> set[tuple[str, str]]:
     """What a policy must grant for an AWS call."""
     params = call.params
     match call.service:
+        case "dynamodb" if "TransactItems" in params:
+            parts = [(kind, part) for item in params["TransactItems"] for kind, part in item.items()]
+            actions = {"ConditionCheck": "ConditionCheckItem"}
+            return {(f"dynamodb:{actions.get(kind, f'{kind}Item')}", part["TableName"]) for kind, part in parts}
         case "dynamodb":
             tables = [params["TableName"]] if "TableName" in params else list(params["RequestItems"])
             return {(call.action, table) for table in tables}
         case "sqs":
-            return {(call.action, "FanoutQueue")}
+            queue = {"fanout.fifo": "FanoutQueue", "parts.fifo": "BroadcastQueue"}[params["QueueUrl"].split("/")[-1]]
+            return {(call.action.removesuffix("Batch"), queue)}
         case "secretsmanager":
             return {(call.action, "JwtSecret")}
         case _:
@@ -158,8 +203,17 @@ def used(call: Call) -> set[tuple[str, str]]:
             return {("execute-api:ManageConnections", verb)}
 
 
-def test_the_code_calls_what_the_tables_say_and_nothing_else(house: House) -> None:
+@pytest.fixture
+def busy_house(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    """A group of more than two is large; of more than three, too large to be pushed to at once."""
+    monkeypatch.setattr(broadcast, "PART_MEMBERS", 3)
+    with built_house(monkeypatch, LARGE_GROUP_ABOVE="2") as built:
+        yield built
+
+
+def test_the_code_calls_what_the_tables_say_and_nothing_else(busy_house: House) -> None:
     """A day in the life of all functions, with everything that makes them call AWS."""
+    house = busy_house
     authorize = sample("authorizer")
     authorize["queryStringParameters"]["token"] = "x.y.z"
     house.call("authorizer", authorize)
@@ -179,22 +233,74 @@ def test_the_code_calls_what_the_tables_say_and_nothing_else(house: House) -> No
     bob.ok("connect.ping")
     house.connect("bob", "other", "other")
     for conv in ("g:g", "d:alice:bob"):
-        house.devices.pop(next(d.connection for d in house.devices.values() if d.user == "bob" and not d.closed), None)
-        house.now += 60_000
+        loses_its_network(house, "bob")
         alice.say("x", f"c-{conv}", conv=conv)
         house.fan_out()
         house.connect("bob", conv.replace(":", "."))
-    dead = house.connect("alice", "phone", "ios")
-    house.devices.pop(dead.connection)
-    house.now += 60_000
-    bobs = next(d for d in house.devices.values() if d.user == "bob" and not d.closed)
-    bobs.ok("sync.read", {"conv": "d:alice:bob", "seq": 2})
+    house.connect("alice", "phone", "ios")
+    loses_its_network(house, "alice", "phone")
+    the_open_one(house, "bob").ok("sync.read", {"conv": "d:alice:bob", "seq": 2})
     a_row_fails(house, alice)
+    people_come_and_go(house, alice)
+    groups_are_large(house, alice)
     alice.ok("connect.logout", {"devices": "all"})
 
     for function in FUNCTIONS:
         calls = {grant for call in house.calls if call.function == function for grant in used(call)}
         assert calls == NEEDS[function], function
+
+
+def the_open_one(house: House, user: str, device: str | None = None) -> Device:
+    """The open connection of a user, of that device if one is named."""
+    return next(d for d in house.devices.values() if d.user == user and device in {None, d.device} and not d.closed)
+
+
+def loses_its_network(house: House, user: str, device: str | None = None) -> None:
+    """A connection is gone, and is no young one: the next push takes its slot."""
+    house.devices.pop(the_open_one(house, user, device).connection)
+    house.now += 60_000
+
+
+def people_come_and_go(house: House, alice: Device) -> None:
+    """Everything that is done with a group; one of its owner's devices is dead when it is told of a request."""
+    carol = house.connect("carol")
+    alice.ok("group.update", {"conv": "g:g", "join_mode": "approval"})
+    house.connect("alice", "phone", "ios")
+    loses_its_network(house, "alice", "phone")
+    for accept in (False, True):
+        carol.ok("group.join", {"conv": "g:g"})
+        alice.ok("group.requests", {"conv": "g:g"})
+        alice.ok("group.decide", {"conv": "g:g", "user": "carol", "accept": accept})
+    carol.ok("group.mine")
+    alice.ok("group.mute", {"conv": "g:g", "user": "carol", "until": house.now + 1})
+    alice.ok("group.mute", {"conv": "g:g", "until": house.now + 1})
+    alice.ok("group.role", {"conv": "g:g", "user": "carol", "role": "admin"})
+    alice.ok("group.transfer", {"conv": "g:g", "user": "carol"})
+    carol.ok("group.invite", {"conv": "g:g", "users": ["dave"]})
+    carol.ok("group.remove", {"conv": "g:g", "users": ["alice"]})
+    house.connect("bob", "pc", "desktop").ok("group.leave", {"conv": "g:g"})
+    carol.ok("group.dissolve", {"conv": "g:g"})
+    house.fan_out()
+
+
+def groups_are_large(house: House, alice: Device) -> None:
+    """One that is pushed to at once, one in parts; members connect, vanish, hang up and leave."""
+    carol = house.connect("carol")
+    for gid, members in (("large", ["bob", "dave"]), ("huge", ["bob", "carol", "dave", "erin"])):
+        alice.ok("group.create", {"gid": gid, "name": gid, "members": members})
+        house.fan_out()
+        if "carol" in members:
+            carol.ok("group.leave", {"conv": f"g:{gid}"})
+        alice.say("x", "c1", conv=f"g:{gid}", mentions=["bob"])
+        house.fan_out()
+        dave = house.connect("dave")
+        dave.ok("connect.ping")
+        dave.ok("sync.inbox")
+        dave.ok("group.mine")
+        loses_its_network(house, "dave")
+        alice.say("x", "c2", conv=f"g:{gid}")
+        house.fan_out()
+        house.connect("dave").hang_up()
 
 
 def a_row_fails(house: House, alice: Any) -> None:

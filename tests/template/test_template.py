@@ -12,10 +12,12 @@ from tests.integration.house import FUNCTIONS, ROOT, template
 RESOURCES: dict[str, dict[str, Any]] = template()["Resources"]
 GLOBALS: dict[str, Any] = template()["Globals"]["Function"]
 TWO_WAY = ("$default", "connect", "message", "sync", "group")
-EXPIRING = {"ConversationTable", "ConnectionTable"}
+EXPIRING = {"ConversationTable", "ConnectionTable", "AudienceTable"}
 """Tables with items that expire."""
 REBUILT = {"ConnectionTable"}
 """Tables that fill again by themselves within two hours."""
+HINTS = {"AudienceTable"}
+"""Tables of what saves work when it is there: nothing in them is worth keeping, or paying for copies of it."""
 
 
 def of_type(kind: str) -> dict[str, dict[str, Any]]:
@@ -34,11 +36,14 @@ FUNCTION_RESOURCES = of_type("AWS::Serverless::Function")
 
 
 @pytest.mark.parametrize("name", of_type("AWS::DynamoDB::Table"))
-def test_a_table_costs_what_is_used_and_does_not_end_with_its_stack(name: str) -> None:
+def test_a_table_costs_what_is_used_and_what_it_keeps_does_not_end_with_its_stack(name: str) -> None:
     table = RESOURCES[name]
 
     assert table["Properties"]["BillingMode"] == "PAY_PER_REQUEST"
-    if name not in REBUILT:
+    if name in HINTS:
+        assert "PointInTimeRecoverySpecification" not in table["Properties"]
+        assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Delete"
+    elif name not in REBUILT:
         assert table["Properties"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
         assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain"
     ttl = table["Properties"].get("TimeToLiveSpecification")
@@ -46,16 +51,19 @@ def test_a_table_costs_what_is_used_and_does_not_end_with_its_stack(name: str) -
 
 
 def test_there_is_no_table_that_this_does_not_know() -> None:
-    assert set(of_type("AWS::DynamoDB::Table")) == {"ConversationTable", "InboxTable", "ConnectionTable"}
+    assert set(of_type("AWS::DynamoDB::Table")) == {
+        *("ConversationTable", "InboxTable", "ConnectionTable", "AudienceTable")
+    }
 
 
 # ---- queues ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_fan_out_that_fails_comes_again_in_order_and_ends_where_somebody_looks() -> None:
+@pytest.mark.parametrize(("name", "tries"), [("Fanout", 5), ("Broadcast", 3)])
+def test_work_that_fails_comes_again_in_order_and_ends_where_somebody_looks(name: str, tries: int) -> None:
     queues = of_type("AWS::SQS::Queue")
-    queue, dead = queues["FanoutQueue"], queues["FanoutDeadLetterQueue"]
-    timeout = function_timeout(FUNCTION_RESOURCES["FanoutFunction"])
+    queue, dead = queues[f"{name}Queue"], queues["FanoutDeadLetterQueue"]
+    timeout = function_timeout(FUNCTION_RESOURCES[f"{name}Function"])
 
     for each in (queue, dead):
         assert each["FifoQueue"] is True
@@ -63,18 +71,29 @@ def test_a_fan_out_that_fails_comes_again_in_order_and_ends_where_somebody_looks
         assert each["SqsManagedSseEnabled"] is True
     assert queue["VisibilityTimeout"] >= 6 * timeout
     assert queue["RedrivePolicy"]["deadLetterTargetArn"] == "FanoutDeadLetterQueue.Arn"
-    assert queue["RedrivePolicy"]["maxReceiveCount"] >= 5
+    assert queue["RedrivePolicy"]["maxReceiveCount"] >= tries
     assert dead["MessageRetentionPeriod"] > queue["MessageRetentionPeriod"]
     assert (queue["DeduplicationScope"], queue["FifoThroughputLimit"]) == ("messageGroup", "perMessageGroupId")
     assert "ContentBasedDeduplication" not in queue
 
 
-def test_one_message_that_fails_does_not_take_its_batch_along() -> None:
-    (mapping,) = of_type("AWS::Lambda::EventSourceMapping").values()
+def test_there_is_no_queue_that_this_does_not_know() -> None:
+    assert set(of_type("AWS::SQS::Queue")) == {"FanoutQueue", "BroadcastQueue", "FanoutDeadLetterQueue"}
+    assert set(of_type("AWS::Lambda::EventSourceMapping")) == {"FanoutEvents", "BroadcastEvents"}
 
-    assert mapping["EventSourceArn"] == "FanoutQueue.Arn"
+
+@pytest.mark.parametrize("name", ["Fanout", "Broadcast"])
+def test_one_message_that_fails_does_not_take_its_batch_along(name: str) -> None:
+    mapping = of_type("AWS::Lambda::EventSourceMapping")[f"{name}Events"]
+
+    assert mapping["EventSourceArn"] == f"{name}Queue.Arn"
+    assert mapping["FunctionName"] == f"{name}Function.Arn"
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping["BatchSize"] <= 10, "FIFO takes no more"
+
+
+def test_a_part_of_a_push_has_the_whole_time_of_a_function() -> None:
+    assert of_type("AWS::Lambda::EventSourceMapping")["BroadcastEvents"]["BatchSize"] == 1
 
 
 def test_letters_that_nobody_could_deliver_ring() -> None:
@@ -87,6 +106,7 @@ def test_letters_that_nobody_could_deliver_ring() -> None:
 
     assert ("ApproximateNumberOfMessagesVisible", "FanoutDeadLetterQueue.QueueName") in watched
     assert ("ApproximateAgeOfOldestMessage", "FanoutQueue.QueueName") in watched
+    assert ("ApproximateAgeOfOldestMessage", "BroadcastQueue.QueueName") in watched
 
 
 # ---- functions -------------------------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ entries = st.builds(
     cmid=st.none() | texts.map(Cmid),
     mentions=st.lists(st.sampled_from(["bob", "carol", "@all"]), max_size=3).map(tuple),
     reply_to=st.none() | st.integers(1, 2**53).map(Seq),
+    large=st.integers(0, 10**12).map(Seq),
+    prior=st.integers(0, 10**12).map(Seq),
 )
 
 
@@ -80,6 +82,9 @@ def changed(name: str, value: object) -> dict[str, Any]:
     return GOOD | {"entry": GOOD["entry"] | {name: value}}
 
 
+NEW = ("large", "prior")
+"""What messages of an earlier version do not have."""
+
 UNREADABLE = {
     "nothing": "",
     "half an object": "{",
@@ -93,7 +98,7 @@ UNREADABLE = {
     "entry is null": json.dumps(GOOD | {"entry": None}),
     "entry is a list": json.dumps(GOOD | {"entry": []}),
     "no origin": json.dumps({k: v for k, v in GOOD.items() if k != "origin"}),
-    **{f"no {name}": json.dumps(without(name)) for name in GOOD["entry"]},
+    **{f"no {name}": json.dumps(without(name)) for name in GOOD["entry"] if name not in NEW},
     "seq is a word": json.dumps(changed("seq", "x")),
     "seq is null": json.dumps(changed("seq", None)),
     "seq is a list": json.dumps(changed("seq", [])),
@@ -101,6 +106,8 @@ UNREADABLE = {
     "n is no number": json.dumps(changed("n", float("nan"))),
     "mentions is null": json.dumps(changed("mentions", None)),
     "mentions is a number": json.dumps(changed("mentions", 5)),
+    **{f"{name} is null": json.dumps(changed(name, None)) for name in NEW},
+    **{f"{name} is a word": json.dumps(changed(name, "x")) for name in NEW},
     "conv is a list": json.dumps(changed("conv", [])),
     "conv is null": json.dumps(changed("conv", None)),
 }
@@ -110,6 +117,13 @@ UNREADABLE = {
 def test_what_is_none_of_ours_is_unreadable(body: str) -> None:
     with pytest.raises(UnreadableMessage):
         decode(body)
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_a_message_of_an_earlier_version_is_read(name: str) -> None:
+    old = json.dumps(without(name))
+
+    assert decode(old) == decode(json.dumps(changed(name, 0)))
 
 
 class Client:

@@ -16,9 +16,19 @@ from im.domain.conversation import (
     group_conversation,
     parse_conversation,
 )
-from im.domain.entries import COUNTABLE, EMPTY, PREVIEW_CHARACTERS, Draft, preview, tail_at
+from im.domain.entries import (
+    COUNTABLE,
+    EMPTY,
+    GROUP_CHANGES,
+    PREVIEW_CHARACTERS,
+    Draft,
+    Tail,
+    epoch_before,
+    preview,
+    tail_at,
+)
 from im.domain.errors import BadRequest
-from im.domain.ids import ConvId, UserId, device_id, user_id
+from im.domain.ids import Cmid, ConvId, Seq, UserId, device_id, user_id
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 users = st.text(ALPHABET, min_size=1, max_size=64).map(UserId)
@@ -136,7 +146,35 @@ def test_the_log_counts_from_one_without_holes_and_n_counts_the_countable(log: l
         assert entry.seq == i + 1
         assert entry.n == sum(k in COUNTABLE for k in so_far)
         assert entry.countable == (kind in COUNTABLE)
-        assert entry.epoch == max((j + 1 for j, k in enumerate(so_far) if k == "members"), default=0)
+        changes = [j + 1 for j, k in enumerate(log[:i]) if k in {"members", "profile"}]
+        before = max(changes, default=0)
+        assert entry.prior == (before if kind in {"members", "profile"} else 0)
+        assert epoch_before(entry) == before
+        assert entry.epoch == max((j + 1 for j, k in enumerate(so_far) if k in {"members", "profile"}), default=0)
+
+
+def test_what_changes_a_group_is_not_countable() -> None:
+    assert {"members", "profile"} == GROUP_CHANGES
+    assert not GROUP_CHANGES & COUNTABLE
+
+
+@pytest.mark.parametrize("large", [0, 3])
+def test_an_entry_is_in_a_large_group_when_the_one_before_is(large: int) -> None:
+    draft = Draft(ConvId("g:a"), "text", UserId("alice"), "{}")
+
+    entry = draft.following(Tail(Seq(7), 4, Seq(5), Seq(large)), ts=1)
+
+    assert entry.large == tail_at(entry).large == large
+    assert tail_at(entry) == Tail(Seq(8), 5, Seq(5), Seq(large))
+
+
+def test_a_draft_keeps_what_its_sender_said() -> None:
+    draft = Draft(ConvId("g:a"), "text", UserId("alice"), "{}", Cmid("c1"), ("bob",), Seq(2))
+
+    entry = draft.following(EMPTY, ts=5)
+
+    assert (entry.sender, entry.ts, entry.body, entry.kind) == ("alice", 5, "{}", "text")
+    assert (entry.cmid, entry.mentions, entry.reply_to) == ("c1", ("bob",), 2)
 
 
 def test_the_countable_kinds_are_those_of_the_protocol() -> None:

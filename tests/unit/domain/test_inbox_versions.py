@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from im.domain.ids import ConvId, Seq
-from im.domain.inbox import SKEW_MS, InboxVersion, Row, changed_since, parse_version, version_of
+from im.domain.ids import ConvId, Seq, UserId
+from im.domain.inbox import SKEW_MS, InboxVersion, Last, Row, changed_since, parse_version, version_of
 
 NOW = 1_795_253_400_000
 
@@ -98,3 +98,94 @@ def test_rows_long_unchanged_are_not_told_again() -> None:
     rows[1] = replace(rows[1], updated=NOW + 1, version=2)
 
     assert [r.conv for r in changed_since(rows, since)] == ["g:new"]
+
+
+# ---- rows of large groups --------------------------------------------------------------------------------------------
+
+OWN = row("g:a", updated=NOW, version=3, last_seq=5, last_n=4, read_seq=4, read_n=3, ack_seq=2, mention_seq=3)
+SHARED = row("g:a", updated=NOW + 7, version=9, last_seq=8, last_n=6, mention_seq=7)
+NEWS = Last("text", UserId("bob"), NOW, "news")
+OLDS = Last("text", UserId("bob"), NOW - 5, "olds")
+
+
+def test_a_row_is_completed_by_what_all_members_share() -> None:
+    completed = replace(OWN, last=OLDS).completed_by(replace(SHARED, last=NEWS))
+
+    assert completed == replace(
+        OWN,
+        last_seq=Seq(8),
+        last_n=6,
+        last=NEWS,
+        mention_seq=Seq(7),
+        updated=NOW + 7,
+        shared_version=9,
+    )
+    assert (completed.unread, completed.open_mention) == (3, 7)
+
+
+def test_a_row_that_is_ahead_of_what_all_share_stays_ahead() -> None:
+    """It has been written for a sender, or when somebody joined."""
+    own = replace(OWN, last_seq=Seq(9), last_n=7, last=NEWS, mention_seq=Seq(9), updated=NOW + 8)
+
+    completed = own.completed_by(replace(SHARED, last=OLDS))
+
+    assert completed == replace(own, shared_version=9)
+
+
+def test_a_row_as_far_as_what_all_share_is_its_own() -> None:
+    own = replace(OWN, last_seq=Seq(8), last_n=6, last=NEWS)
+
+    assert own.completed_by(SHARED).last == NEWS
+
+
+def test_nothing_that_is_a_member_s_own_comes_from_what_all_share() -> None:
+    shared = replace(SHARED, read_seq=Seq(8), read_n=6, ack_seq=Seq(8), version=1)
+
+    completed = OWN.completed_by(shared)
+
+    assert (completed.read_seq, completed.read_n, completed.ack_seq, completed.version) == (4, 3, 2, 3)
+
+
+@pytest.mark.parametrize(("own", "shared", "left"), [(0, 0, 0), (0, 8, 8), (5, 0, 5), (5, 8, 5)])
+def test_a_dissolved_group_ends_for_all_and_for_who_left_before_then(own: int, shared: int, left: int) -> None:
+    completed = replace(OWN, left_seq=Seq(own)).completed_by(replace(SHARED, left_seq=Seq(shared)))
+
+    assert completed.left_seq == left
+
+
+@pytest.mark.parametrize("which", ["own", "shared"])
+def test_every_write_of_either_row_changes_the_version_of_the_inbox(which: str) -> None:
+    """Whatever the clocks say, and whatever else it changes."""
+    others = [row("g:b"), row("d:alice:bob")]
+    before = version_of([*others, OWN.completed_by(SHARED)])
+    own = replace(OWN, version=4) if which == "own" else OWN
+    shared = replace(SHARED, version=10) if which == "shared" else SHARED
+
+    assert version_of([*others, own.completed_by(shared)]) != before
+
+
+def test_a_write_of_one_row_is_not_taken_for_one_of_the_other() -> None:
+    versions = [(1, 2), (2, 1), (3, 33), (33, 3), (12, 0), (1, 20)]
+    rows = [replace(OWN, version=own).completed_by(replace(SHARED, version=shared)) for own, shared in versions]
+
+    assert len({version_of([row]).digest for row in rows}) == len(versions)
+
+
+def test_the_version_of_an_inbox_does_not_depend_on_the_order_of_its_rows() -> None:
+    rows = [row("g:b"), row("g:a", version=2), row("d:alice:bob")]
+
+    assert version_of(rows) == version_of(rows[::-1])
+
+
+def test_which_row_was_written_how_often_makes_the_version() -> None:
+    """The same number of writes in other places is another version."""
+    assert version_of([row("g:a", version=2), row("g:b")]) != version_of([row("g:a"), row("g:b", version=2)])
+    assert version_of([row("g:a")]) != version_of([row("g:b")])
+    assert version_of([row("g:a", version=11)]) != version_of([row("g:a1", version=1)])
+
+
+def test_what_all_share_is_told_to_a_client_that_has_the_row_from_before() -> None:
+    since = version_of([OWN.completed_by(SHARED)])
+    moved = OWN.completed_by(replace(SHARED, version=10, last_seq=Seq(9), updated=NOW + 9))
+
+    assert changed_since([moved], since) == [moved]

@@ -13,10 +13,17 @@ GOOD = {
     "CONVERSATION_TABLE": "Conversation",
     "INBOX_TABLE": "Inbox",
     "CONNECTION_TABLE": "Connection",
+    "AUDIENCE_TABLE": "Audience",
     "CONNECTIONS_ENDPOINT": "https://api.example/v1",
     "FANOUT_QUEUE_URL": "https://sqs.example/fanout.fifo",
+    "BROADCAST_QUEUE_URL": "https://sqs.example/broadcast.fifo",
     "SIGN_IN_POLICY": "multi",
     "MAX_GROUP_MEMBERS": "500",
+    "LARGE_GROUP_ABOVE": "200",
+    "MAX_GROUPS_PER_USER": "500",
+    "MAX_GROUP_ADMINS": "20",
+    "MAX_GROUP_NAME": "64",
+    "MAX_USERS_AT_ONCE": "200",
     "JWT_SECRET_ID": "secret",
 }
 
@@ -70,17 +77,34 @@ def test_the_environment_is_the_process_s_own(monkeypatch: pytest.MonkeyPatch) -
         (wiring.token_verifier, {"JWT_SECRET_ID"}),
         (
             wiring.connections,
-            {"CONNECTION_TABLE", "INBOX_TABLE", "CONNECTIONS_ENDPOINT", "SIGN_IN_POLICY"},
+            {"CONNECTION_TABLE", "INBOX_TABLE", "AUDIENCE_TABLE", "CONNECTIONS_ENDPOINT", "SIGN_IN_POLICY"},
         ),
         (wiring.message_router, {"CONVERSATION_TABLE", "FANOUT_QUEUE_URL"}),
         (
             wiring.sync_router,
             {"CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT"},
         ),
-        (wiring.group_router, {"CONVERSATION_TABLE", "FANOUT_QUEUE_URL", "MAX_GROUP_MEMBERS"}),
+        (
+            wiring.group_router,
+            {
+                *("CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT", "FANOUT_QUEUE_URL"),
+                *("MAX_GROUP_MEMBERS", "LARGE_GROUP_ABOVE", "MAX_GROUPS_PER_USER", "MAX_GROUP_ADMINS"),
+                *("MAX_GROUP_NAME", "MAX_USERS_AT_ONCE"),
+            },
+        ),
         (
             wiring.fan_out,
-            {"CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT", "FANOUT_QUEUE_URL"},
+            {
+                *("CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "AUDIENCE_TABLE"),
+                *("CONNECTIONS_ENDPOINT", "FANOUT_QUEUE_URL", "BROADCAST_QUEUE_URL"),
+            },
+        ),
+        (
+            wiring.broadcast,
+            {
+                *("CONVERSATION_TABLE", "CONNECTION_TABLE", "AUDIENCE_TABLE"),
+                *("CONNECTIONS_ENDPOINT", "BROADCAST_QUEUE_URL"),
+            },
         ),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from im.domain.entries import MAX_BODY_BYTES, MAX_TEXT_BYTES, Entry
+from im.domain.group import WHOLE, GroupHead, JoinRequest, Member
 from im.domain.ids import Cmid, ConvId, Seq, UserId
 from im.domain.inbox import Last, Row
-from im.wire.entries import entry_data, fitting, push_frames, row_data
+from im.wire.entries import (
+    entry_data,
+    fitting,
+    group_data,
+    member_data,
+    push_frames,
+    request_data,
+    row_data,
+)
 from im.wire.frames import MAX_FRAME_BYTES, dumps, encode_reply
 
 LONGEST_USER = "u" * 64
@@ -74,6 +84,7 @@ def test_an_entry_shows_what_it_has_and_nothing_internal() -> None:
         "ts": 1_795_253_400_000,
         "body": {"text": "x"},
     }
+    assert entry_data(entry(3, epoch=Seq(2), large=Seq(1), prior=Seq(1))) == entry_data(entry(3))
     full = entry_data(entry(3, cmid=Cmid("c1"), mentions=("bob",), reply_to=Seq(1)))
     assert {name: full[name] for name in ("cmid", "mentions", "reply_to")} == {
         "cmid": "c1",
@@ -166,3 +177,70 @@ def test_a_row_has_all_fields_of_the_protocol(last: Last | None) -> None:
         "hidden": False,
         "updated": 12,
     }
+
+
+def test_a_row_of_somebody_who_has_left_says_up_to_where_they_may_see() -> None:
+    row = Row(ConvId("g:a"), Seq(9), 8, None, Seq(4), 4, Seq(7), Seq(6), updated=12, version=3)
+    left = replace(row, left_seq=Seq(9))
+
+    assert row_data(left) == row_data(row) | {"left_seq": 9}
+
+
+# ---- groups ----------------------------------------------------------------------------------------------------------
+
+HEAD = GroupHead(
+    conv=ConvId("g:a"),
+    name="Friends",
+    notice="Be kind.",
+    avatar="https://pictures.example/1",
+    custom='{"team":7}',
+    owner=UserId("alice"),
+    admins=(UserId("bob"),),
+    member_count=3,
+    join_mode="approval",
+    history=True,
+    who_invites="members",
+    who_mentions_all="admins",
+    muted_until=5,
+    created_at=6,
+    created_by=UserId("zoe"),
+    epoch=Seq(7),
+    large=Seq(0),
+    pending=(UserId("dave"),),
+)
+
+
+def test_a_group_shows_what_it_has_and_nothing_internal() -> None:
+    me = Member(UserId("bob"), joined_at=8, joined_seq=Seq(9), spans=WHOLE, muted_until=10)
+    shown = {
+        "conv": "g:a",
+        "name": "Friends",
+        "notice": "Be kind.",
+        "avatar": "https://pictures.example/1",
+        "custom": {"team": 7},
+        "owner": "alice",
+        "admins": ["bob"],
+        "members": 3,
+        "join_mode": "approval",
+        "history": True,
+        "who_invites": "members",
+        "who_mentions_all": "admins",
+        "muted_until": 5,
+        "created": 6,
+    }
+
+    assert group_data(HEAD, me, me.user) == shown | {
+        "me": {"role": "admin", "joined_seq": 9, "joined_at": 8, "muted_until": 10}
+    }
+    assert group_data(HEAD, None, UserId("alice")) == shown | {"me": {"role": "owner"}}
+
+
+@pytest.mark.parametrize(("user", "role"), [("alice", "owner"), ("bob", "admin"), ("carol", "member")])
+def test_a_member_shows_their_role_and_not_what_they_may_see(user: str, role: str) -> None:
+    member = Member(UserId(user), joined_at=8, joined_seq=Seq(9), spans=WHOLE, muted_until=10)
+
+    assert member_data(HEAD, member) == {"user": user, "role": role, "joined_at": 8, "muted_until": 10}
+
+
+def test_a_request_to_join_shows_who_when_and_why() -> None:
+    assert request_data(JoinRequest(UserId("dave"), "May I?", 11)) == {"user": "dave", "note": "May I?", "asked_at": 11}

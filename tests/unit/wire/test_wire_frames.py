@@ -293,9 +293,11 @@ def test_every_refusal_has_one_of_the_protocol_s_codes() -> None:
     }
 
     assert set(CODES) == refusals
-    codes = [code for code, _ in CODES.values()]
-    assert set(codes) <= PROTOCOL_CODES
-    assert len(set(codes)) == len(codes), "two refusals share a code"
+    assert {code for code, _ in CODES.values()} <= PROTOCOL_CODES
+    bases = [cls for cls in CODES if cls.__base__ is errors.ImError]
+    assert len({CODES[cls] for cls in bases}) == len(bases), "two refusals share a code"
+    for cls in CODES.keys() - bases:
+        assert CODES[cls] == CODES[cls.__base__], "a kind of refusal has another code"  # type: ignore[index]
     assert {code for code, retryable in CODES.values() if retryable} == {"unavailable"}
 
 
@@ -308,7 +310,9 @@ def test_every_refusal_has_one_of_the_protocol_s_codes() -> None:
         errors.Forbidden("why"),
         errors.NotFound("what"),
         errors.NotMember("g:a"),
+        errors.Muted("you", 1000),
         errors.TooLarge("frame bytes", 2, 1),
+        errors.TooManyGroups("bob", 500, 500),
         errors.Conflict("why"),
         errors.Unavailable("why", 1000),
     ],
@@ -318,7 +322,18 @@ def test_every_refusal_describes_itself(error: errors.ImError) -> None:
 
     assert told["code"] == CODES[type(error)][0]
     assert told["message"] == str(error) != ""
-    assert ("retry_after_ms" in told) == told["retryable"]
+    assert told["retryable"] == CODES[type(error)][1]
+    assert ("retry_after_ms" in told) == isinstance(error, errors.Unavailable | errors.Muted)
+
+
+def test_who_is_muted_hears_for_how_long() -> None:
+    """The same message may be sent then; but it is no failure, so nobody should try it again by themselves."""
+    assert describe(errors.Muted("you", 90_000)) == {
+        "code": "muted",
+        "message": "you may not send now",
+        "retryable": False,
+        "retry_after_ms": 90_000,
+    }
 
 
 def test_a_bad_request_names_the_field() -> None:

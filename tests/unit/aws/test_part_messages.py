@@ -1,0 +1,165 @@
+"""Messages of the queue of parts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from im.aws.part_queue import MAX_BATCH, Part, PartsNotQueued, SqsPartQueue, decode, encode
+from im.aws.queue import MAX_ID, UnreadableMessage
+from im.domain.ids import ConnectionId, ConvId, Seq
+
+
+def part(number: int = 0, of: int = 1, conv: str = "g:a", first: int = 7, last: int = 9, **more: Any) -> Part:
+    return Part(ConvId(conv), Seq(first), Seq(last), number, of, **more)
+
+
+seqs = st.integers(1, 10**12)
+parts = st.builds(
+    lambda conv, ends, of, number, origins: Part(
+        ConvId(conv), Seq(min(ends)), Seq(max(ends)), number % of, of, {Seq(s): ConnectionId(c) for s, c in origins}
+    ),
+    conv=st.sampled_from(["g:a", f"g:{'x' * 64}"]),
+    ends=st.tuples(seqs, seqs),
+    of=st.sampled_from([1, 2, 4, 8, 16]),
+    number=st.integers(0, 15),
+    origins=st.lists(st.tuples(seqs, st.sampled_from(["conn-1=", "ABCDEeZBCGwCJaQ="])), max_size=10),
+)
+
+
+@given(parts)
+def test_a_part_comes_out_as_it_went_in(sent: Part) -> None:
+    assert decode(encode(sent)) == sent
+
+
+def test_a_part_is_small_however_long_its_entries_are() -> None:
+    longest = part(conv=f"g:{'x' * 64}", first=10**12 - 10, last=10**12 - 1)
+    origins = {Seq(10**12 - i): ConnectionId("A" * 20) for i in range(1, 11)}
+
+    assert len(encode(longest)) <= 200
+    assert len(encode(part(conv=longest.conv, origins=origins))) <= 200 + 10 * 40
+
+
+GOOD: dict[str, Any] = json.loads(encode(part(1, 4, origins={Seq(7): ConnectionId("conn-1=")})))
+
+UNREADABLE = {
+    "nothing": "",
+    "half an object": "{",
+    "brackets": "[" * 100_000,
+    "a list": "[]",
+    "null": "null",
+    "a number": "5",
+    "a string": '"text"',
+    "an empty object": "{}",
+    "an entry": json.dumps({"v": 1, "entry": {"conv": "g:a", "seq": 1}, "origin": None}),
+    "another version": json.dumps(GOOD | {"v": 2}),
+    **{f"no {name}": json.dumps({k: v for k, v in GOOD.items() if k != name}) for name in GOOD},
+    **{f"{name} is null": json.dumps(GOOD | {name: None}) for name in GOOD},
+    **{f"{name} is a list": json.dumps(GOOD | {name: []}) for name in GOOD},
+    **{f"{name} is a word": json.dumps(GOOD | {name: "x"}) for name in GOOD},
+    "first is infinite": json.dumps(GOOD | {"first": float("inf")}),
+    "last is no number": json.dumps(GOOD | {"last": float("nan")}),
+    "an origin of no entry": json.dumps(GOOD | {"origins": {"x": "conn-1="}}),
+    "ends before it begins": json.dumps(GOOD | {"first": 9, "last": 8}),
+    "begins before the log": json.dumps(GOOD | {"first": 0}),
+    "begins below the log": json.dumps(GOOD | {"first": -5}),
+    "one part too far": json.dumps(GOOD | {"number": 4}),
+    "below the first part": json.dumps(GOOD | {"number": -1}),
+    "of no parts": json.dumps(GOOD | {"number": 0, "of": 0}),
+}
+
+
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_what_is_none_of_ours_is_unreadable(body: str) -> None:
+    with pytest.raises(UnreadableMessage):
+        decode(body)
+
+
+@given(st.dictionaries(st.sampled_from([*GOOD, "more"]), st.none() | st.booleans() | st.integers() | st.text()))
+def test_no_message_raises_anything_but_that_it_is_unreadable(changes: dict[str, Any]) -> None:
+    try:
+        decode(json.dumps(GOOD | changes))
+    except UnreadableMessage:
+        return
+
+
+class Client:
+    """Takes what is sent, and refuses the parts of these numbers."""
+
+    def __init__(self, refused: set[str] | None = None) -> None:
+        self.requests: list[list[dict[str, Any]]] = []
+        self.refused = refused or set()
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803 - SQS's
+        assert QueueUrl == "https://queue"
+        assert 1 <= len(Entries) <= 10
+        ids = [entry["Id"] for entry in Entries]
+        assert len(set(ids)) == len(ids), "SQS refuses a batch with an id twice"
+        self.requests.append(Entries)
+        failed = [{"Id": i, "Code": "InternalError", "SenderFault": False} for i in ids if i in self.refused]
+        return {"Successful": [], "Failed": failed} if failed else {"Successful": []}
+
+    @property
+    def sent(self) -> list[dict[str, Any]]:
+        return [entry for request in self.requests for entry in request]
+
+
+def queue(client: Client) -> SqsPartQueue:
+    return SqsPartQueue(client, "https://queue")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("of", "requests"), [(1, [1]), (2, [2]), (8, [8]), (16, [MAX_BATCH, 6])])
+def test_parts_are_queued_ten_a_request_each_in_a_group_of_its_own(of: int, requests: list[int]) -> None:
+    client = Client()
+
+    queue(client).put_all([part(number, of) for number in range(of)])
+
+    assert [len(entries) for entries in client.requests] == requests
+    assert [decode(message["MessageBody"]) for message in client.sent] == [part(number, of) for number in range(of)]
+    for name in ("MessageGroupId", "MessageDeduplicationId"):
+        assert len({message[name] for message in client.sent}) == of
+
+
+def test_the_same_part_is_one_message_and_the_next_entries_another_one_of_its_group() -> None:
+    client = Client()
+    for first, last in ((7, 9), (7, 9), (10, 10), (7, 8), (8, 9)):
+        queue(client).put_all([part(first=first, last=last)])
+
+    ids = [message["MessageDeduplicationId"] for message in client.sent]
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 4
+    assert len({message["MessageGroupId"] for message in client.sent}) == 1
+
+
+def test_parts_of_two_groups_wait_for_nothing_of_each_other() -> None:
+    client = Client()
+    queue(client).put_all([part(conv="g:a")])
+    queue(client).put_all([part(conv="g:b")])
+
+    assert len({message["MessageGroupId"] for message in client.sent}) == 2
+
+
+def test_names_are_no_longer_than_sqs_allows() -> None:
+    client = Client()
+    queue(client).put_all([part(15, 16, conv=f"g:{'x' * 64}", first=10**12 - 1, last=10**12 - 1)])
+
+    (message,) = client.sent
+    assert all(0 < len(message[name]) <= MAX_ID for name in ("MessageGroupId", "MessageDeduplicationId"))
+
+
+@pytest.mark.parametrize("refused", ["0", "11"])
+def test_a_part_that_sqs_refuses_is_no_success(refused: str) -> None:
+    with pytest.raises(PartsNotQueued, match="InternalError"):
+        queue(Client({refused})).put_all([part(number, 16) for number in range(16)])
+
+
+def test_nothing_to_queue_is_no_request() -> None:
+    client = Client()
+
+    queue(client).put_all([])
+
+    assert client.requests == []
