@@ -1,7 +1,8 @@
 """What AWS charges, and what a call takes. The only place for either.
 
-US dollars, us-east-1, on demand, first tier, no free tier, as published in November 2026. Prices change and differ by
-region: check them at https://aws.amazon.com/pricing before you rely on a sum. The units in front of them do not change.
+US dollars, us-east-1, on demand, first tier, no free tier, as pages of up to June 2026 quote them; noted down on AS_OF
+and not looked up at AWS. Prices change and differ by region: check them at https://aws.amazon.com/pricing before you
+rely on a sum. The units in front of them stay.
 """
 
 from __future__ import annotations

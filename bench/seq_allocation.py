@@ -84,7 +84,7 @@ def from_a_counter(client: DynamoDBClient, table: str) -> Append:
         )["Attributes"]
         seq = Seq(int(out["last_seq"]["N"]))
         store.claim_cmid(draft.conv, draft.sender, draft.cmid or Cmid(""), seq, now_ms() // 1000)
-        entry = draft.following(Tail(Seq(seq - 1), int(out["last_n"]["N"]) - 1, Seq(0)), now_ms())
+        entry = draft.following(Tail(Seq(seq - 1), int(out["last_n"]["N"]) - 1, Seq(0), Seq(0)), now_ms())
         if store.append(entry) is not None:
             raise SystemExit(f"seq {seq} was given twice")
         return seq
