@@ -88,7 +88,7 @@ class Instance:
 
 def patient(ask: Callable[[], T]) -> T:
     """Asks again what is answered with `unavailable`, as a client does: how many tries 10 s are, the machine says."""
-    for _ in range(30):
+    for _ in range(8):
         with suppress(Unavailable):
             return ask()
     raise AssertionError("nothing but unavailable")

@@ -414,7 +414,7 @@ def test_who_is_removed_and_let_in_again_at_once_is_pushed_all_but_what_was_clos
 # ---- changes of one group that race each other -----------------------------------------------------------------------
 
 
-def found(stack: Stack, *gids: str, owner: str, members: Sequence[str] = ()) -> list[ConvId]:
+def made(stack: Stack, *gids: str, owner: str, members: Sequence[str] = ()) -> list[ConvId]:
     """New groups that everybody may join."""
     request = {"name": "Race", "members": members, "join_mode": "open"}
     with Talker(stack, owner) as founder:
@@ -422,7 +422,7 @@ def found(stack: Stack, *gids: str, owner: str, members: Sequence[str] = ()) -> 
 
 
 def test_of_those_who_join_at_once_as_many_come_in_as_there_are_places(stack: Stack) -> None:
-    (conv,) = found(stack, "places", owner="place0", members=[f"place{i}" for i in range(1, 13)])
+    (conv,) = made(stack, "places", owner="place0", members=[f"place{i}" for i in range(1, 13)])
     newcomers = [[f"single{i}"] for i in range(10)] + [[f"pair{i}", f"pair{i}b"] for i in range(4)]
 
     def come_in(users: Sequence[str]) -> Callable[[], Sequence[str]]:
@@ -451,7 +451,7 @@ def test_of_those_who_join_at_once_as_many_come_in_as_there_are_places(stack: St
 
 
 def test_who_joins_many_groups_at_once_comes_into_as_many_as_their_limit(stack: Stack) -> None:
-    convs = found(stack, *(f"many{i}" for i in range(10)), owner="rick")
+    convs = made(stack, *(f"many{i}" for i in range(10)), owner="rick")
 
     def come_into(conv: ConvId) -> Callable[[], bool]:
         instance = Instance(stack)
@@ -478,7 +478,7 @@ def test_who_joins_many_groups_at_once_comes_into_as_many_as_their_limit(stack: 
 def test_changes_and_messages_that_race_each_other_leave_one_group_that_its_log_explains(stack: Stack) -> None:
     people = [f"race{i}" for i in range(18)]
     owner, others = people[0], people[1:]
-    (conv,) = found(stack, "race", owner=owner, members=people[1:8])
+    (conv,) = made(stack, "race", owner=owner, members=people[1:8])
     before = time.monotonic()
 
     changing = list(range(10))

@@ -110,7 +110,7 @@ def test_who_joins_sees_what_comes_from_then_on(sized: House) -> None:
 
     assert in_row(people["dave"]) == in_row(people["erin"]) == (5, 1, 0, 0)
     assert (people["dave"].seen(), people["erin"].seen()) == ([3, 4, 5], [4, 5])
-    assert check_views(sized, people, "dave").sees("dave") == [3, 4, 5]
+    assert check_views(sized, people).sees("dave") == [3, 4, 5]
     for seq in (1, 2):
         assert people["dave"].error("sync.read", NAME | {"seq": seq})["code"] == "not_found"
     assert people["dave"].ok("sync.read", NAME | {"seq": 5})["unread"] == 0
@@ -131,8 +131,8 @@ def test_who_joins_a_group_that_shows_its_history_sees_all_of_it_and_it_is_not_u
     assert check_views(sized, people).sees("dave") == [1, 2, 3, 4, 5]
 
 
-def test_history_counts_for_those_who_join_while_it_is_on(sized: House) -> None:
-    people = people_of(sized, "alice bob carol dave erin")
+def test_history_counts_for_those_who_join_while_it_is_on(house: House) -> None:
+    people = people_of(house, "alice bob carol dave erin")
     group(people, "bob")
     come(people, "carol")  # 2
     people["alice"].ok("group.update", NAME | {"history": True})  # 3
@@ -145,9 +145,9 @@ def test_history_counts_for_those_who_join_while_it_is_on(sized: House) -> None:
     go(people, "carol", "leave")  # 10
     people["alice"].ok("group.update", NAME | {"history": True})  # 11
     come(people, "carol")  # 12
-    sized.fan_out()
+    house.fan_out()
 
-    now = check_views(sized, people, "dave")
+    now = check_views(house, people, "dave")
 
     assert {name: now.sees(name) for name in ("carol", "dave", "erin")} == {
         "carol": list(range(1, 13)),
@@ -188,7 +188,7 @@ def test_who_has_gone_keeps_what_they_saw_and_nothing_moves_any_more(sized: Hous
     }
     assert bob.ok("connect.ping")["inbox"] == version
     assert bob.seen() == phone.seen() == [1, 2, 3, 4]
-    check_views(sized, people, "bob")
+    check_views(sized, people)
 
     for seq in (5, 6, 7):
         assert bob.error("sync.read", NAME | {"seq": seq})["code"] == "not_found"
