@@ -130,7 +130,6 @@ def test_a_change_that_died_anywhere_is_completed_by_its_repeat_as_if_it_had_not
     try_to_death(house, CASES[name])
 
 
-@pytest.mark.xfail(strict=True, reason="of a change in several entries only the last one is queued again")
 @pytest.mark.parametrize("name", IN_PARTS)
 def test_a_change_in_parts_that_died_anywhere_is_completed_by_its_repeat_as_if_it_had_not(
     house: House, monkeypatch: pytest.MonkeyPatch, name: str
@@ -145,10 +144,7 @@ def test_a_change_in_parts_that_died_anywhere_is_completed_by_its_repeat_as_if_i
     "between",
     [
         "a message",
-        pytest.param(
-            "a change",
-            marks=pytest.mark.xfail(strict=True, reason="the newest change is queued again, not the one that died"),
-        ),
+        "a change",
     ],
 )
 def test_a_change_that_died_is_told_by_its_repeat_whatever_came_between(house: House, name: str, between: str) -> None:

@@ -92,6 +92,9 @@ class Changes:
             entry = self._entry(caller, change, tail)
             lost = self.store.commit(group, change, entry, max_groups=self.limits.groups)
             if lost is None:
+                if tail.seq == group.head.epoch:
+                    # The change right before this one: perhaps its function died before it could queue it.
+                    self.queue_again(group.head)
                 self.queue.put(entry, None)
                 return replace(change.head, epoch=entry.seq, large=entry.large), change
             self._check(deadline)

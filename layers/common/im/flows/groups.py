@@ -146,16 +146,19 @@ class Groups:
         return {}
 
     def pending_requests(self, caller: Caller, request: requests.GroupPage) -> Reply:
-        """A page of those who ask to be let in, by user id. For the owner and admins. 5 R, and 1 R a 20 requests."""
+        """A page of those who ask to be let in, by user id. For the owner and admins. 8 R, and 1 R a request."""
         conv = _group(request.conv).conv
         group = self.changes.store.group(conv, [caller.user])
         if group is None:
             raise NotMember(conv)
         rules.check_may_decide(group, caller.user)
         after = UserId(request.cursor) if request.cursor is not None else None
-        page, cursor = self.groups.requests_page(conv, after=after, limit=request.limit)
-        now = self.clock()
-        reply: dict[str, Any] = {"requests": [request_data(asking) for asking in page if asking.waits(now)]}
+        page, rest = self.groups.requests_page(conv, after=after, limit=request.limit)
+        now, members = self.clock(), self.groups.members_among(conv, [asking.user for asking in page])
+        waiting = [request_data(asking) for asking in page if asking.waits(now) and asking.user not in members]
+        fit = fitting(waiting)
+        reply: dict[str, Any] = {"requests": fit}
+        cursor = fit[-1]["user"] if len(fit) < len(waiting) else rest
         return reply | ({"cursor": cursor} if cursor is not None else {})
 
     def decide(self, caller: Caller, request: requests.GroupDecide) -> Reply:

@@ -114,7 +114,10 @@ class GroupChangeStore:
                 *self.inbox.joining(user, entry, max_groups),
             ]
             if before is not None and user in before.requests:
-                writes.append(self._delete(keys.join_request(change.head.conv, user)))
+                # It may be refused meanwhile: then the group is looked at once more.
+                answered = self._delete(keys.join_request(change.head.conv, user))
+                answered["Delete"]["ConditionExpression"] = "attribute_exists(pk)"
+                writes.append(answered)
         shared_mention = self.inbox.shared_mention(change.head.conv) if change.leaves else NEVER
         for user in change.leaves:
             was_member = members[user]
@@ -159,10 +162,12 @@ class GroupChangeStore:
             return None  # the call was made twice: its first answer was lost on the way
         if occupant is not None or reasons[1]["Code"] == "ConditionalCheckFailed":
             return Lost(occupant)
-        for write, reason in zip(writes, reasons, strict=True):
-            if reason["Code"] == "ConditionalCheckFailed":
-                # The only other condition: the limit of somebody's groups.
-                raise TooManyGroups(write["Update"]["Key"]["pk"]["S"], max_groups, max_groups)
+        unmet = [w for w, reason in zip(writes, reasons, strict=True) if reason["Code"] == "ConditionalCheckFailed"]
+        if any("Delete" in write for write in unmet):
+            return Lost(None)
+        if unmet:
+            # The only other condition: the limit of somebody's groups.
+            raise TooManyGroups(unmet[0]["Update"]["Key"]["pk"]["S"], max_groups, max_groups)
         if {reason["Code"] for reason in reasons} <= PASSING:
             return Lost(None)
         raise error

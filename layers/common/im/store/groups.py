@@ -65,6 +65,11 @@ class GroupStore:
         out = self.client.get_item(TableName=self.table, Key=keys.member(conv, user), ConsistentRead=True)
         return member_from(out["Item"]) if "Item" in out else None
 
+    def members_among(self, conv: ConvId, users: Sequence[UserId]) -> set[UserId]:
+        """Those of `users` who are members, as of now. 1 R each."""
+        found = read_all(self.client, self.table, [keys.member(conv, user) for user in users], consistent=True)
+        return {UserId(item["user"]["S"]) for item in found}
+
     def people_among(self, conv: ConvId, users: Sequence[UserId], epoch: Seq) -> dict[UserId, Spans]:
         """What those of `users` may see who are or were members, in the state `epoch` or a newer one.
 
