@@ -145,6 +145,12 @@ def test_a_change_in_parts_that_died_anywhere_is_completed_by_its_repeat_as_if_i
     [
         "a message",
         "a change",
+        pytest.param(
+            "a message and a change",
+            marks=pytest.mark.xfail(
+                strict=True, reason="a change queues the entry right before it again, no older one"
+            ),
+        ),
     ],
 )
 def test_a_change_that_died_is_told_by_its_repeat_whatever_came_between(house: House, name: str, between: str) -> None:
@@ -153,9 +159,9 @@ def test_a_change_that_died_is_told_by_its_repeat_whatever_came_between(house: H
     alice = next(device for device in house.devices.values() if device.user == "alice")
 
     def meanwhile() -> None:
-        if between == "a message":
+        if "message" in between:
             alice.say("Between.", "b", conv=CONV)
-        else:
+        if "change" in between:
             alice.ok("group.update", NAME | {"notice": "Between."})
 
     with undone(house):

@@ -473,10 +473,6 @@ class Room:
     here: dict[str, set[int]] = field(default_factory=lambda: {user: set() for user in USERS})
     """The entries that were written while somebody was a member: these they are pushed."""
 
-    @property
-    def large(self) -> bool:
-        return len(self.joined) > LARGE_ABOVE
-
     def has(self, user: str) -> bool:
         return user in self.joined and not self.dissolved
 
@@ -730,6 +726,11 @@ class Room:
         return row if self.has(user) else row | {"left_seq": last["seq"]}
 
 
+def told_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row says but for when it was written."""
+    return {name: value for name, value in row.items() if name != "updated"}
+
+
 def mentions(entry: Mapping[str, Any], user: str) -> bool:
     """Whether an entry of somebody else mentions a user, by name or with everybody."""
     return entry["from"] != user and bool({user, "@all"} & set(entry.get("mentions", ())))
@@ -741,7 +742,7 @@ PERSONS = ("owner", "admin", "member", "member 2", "member 3", "former", "former
 
 boss = st.sampled_from(("owner", "owner", "owner", "owner", "owner", "admin", "admin", "member", "former"))
 outside = st.sampled_from(("stranger", "stranger 2", "former", "former 2", "former", "member"))
-inside = st.sampled_from(("member", "member 2", "member 3", "admin", "owner", "former"))
+inside = st.sampled_from(("member", "member 2", "member 3", "muted", "admin", "owner", "former"))
 person = st.sampled_from(PERSONS)
 """Whom an act is about: by their role in the group at that time, or just somebody where there is no such person."""
 
@@ -766,7 +767,7 @@ COMING = (
 )
 GOING = (
     act("removes", boss, st.lists(inside, min_size=1, max_size=2)),
-    act("leaves", st.sampled_from((*("member", "member 2", "admin") * 3, "owner", "owner", "everybody"))),
+    act("leaves", st.sampled_from((*("member", "member 2", "muted", "admin") * 2, "owner", "everybody"))),
 )
 TALKING = (
     LINES,
@@ -1102,13 +1103,26 @@ class Histories(RuleBasedStateMachine):
             waiting = {"requests": [asking for _, asking in sorted(room.requests.items())]}
             self.compare(user, "group.requests", room, lambda: waiting if room.admin(user) else {})
 
+    def check_who_came_and_went(self, room: Room, before: set[str]) -> None:
+        """Their rows are right at once, whatever the queue does."""
+        for user in sorted(before ^ set(room.joined)):
+            rows = {row["conv"]: row for row in self.desks[user].ok("sync.inbox")["conversations"]}
+            told, expected = told_of(rows[room.conv]), room.row(user)
+            if user in before and room.log[-1]["from"] != user:  # what was under way to them may still come
+                told, expected = ({name: row[name] for name in ("last", "left_seq")} for row in (told, expected))
+            assert told == expected, user
+            self.count("came back muted", user in room.joined and room.muted[user] > self.world.now)
+        crowd, unread = len(room.joined), any(room.row(user)["unread"] for user in room.joined)
+        self.count("became large with unread messages", len(before) <= LARGE_ABOVE < crowd and unread)
+        self.count("became small with unread messages", len(before) > LARGE_ABOVE >= crowd and unread)
+
     def check_inbox(self, user: str, *, with_lists: bool) -> None:
         """Sync as a client does, and compare all its rows with the model."""
         version, rows = self.inboxes[user]
         page = self.desks[user].ok("sync.inbox", {"since": version} if version else {})
         rows |= {row["conv"]: row for row in page["conversations"]}
         self.inboxes[user] = page["inbox"], rows
-        told = {conv: {name: value for name, value in row.items() if name != "updated"} for conv, row in rows.items()}
+        told = {conv: told_of(row) for conv, row in rows.items()}
         expected = {room.conv: room.row(user) for room in self.world.rooms.values() if room.seen[user]}
         assert told == expected, user
         if not with_lists:
@@ -1156,14 +1170,8 @@ class Histories(RuleBasedStateMachine):
         """Ask for something; it must be answered, or refused, as the model says. The data of a success."""
         self.turn += 1
         self.house.apps = self.instances[self.turn % 2]
-        before = self.world.room(conv).large
+        before = set(self.world.room(conv).joined)
         told, refusal = outcome(expected)
-        if conv in self.world.rooms:
-            self.touched.add(conv)
-            room = self.world.rooms[conv]
-            unread = any(room.row(user)["unread"] for user in room.joined)
-            self.count("became large with unread messages", room.large and not before and unread)
-            self.count("became small with unread messages", before and not room.large and unread)
         reply = self.link_of(caller).ask(op, data if op == "group.create" else {"conv": conv} | data)
         note(f"{caller} {op} {conv} {data}: {reply['data'] if reply['ok'] else reply['error']['code']}")
         self.stirred = True
@@ -1178,6 +1186,8 @@ class Histories(RuleBasedStateMachine):
         assert reply["ok"], (caller, op, data, reply)
         if told is not None:
             assert reply["data"] == told
+        self.touched.add(conv)
+        self.check_who_came_and_went(self.world.rooms[conv], before)
         return dict(reply["data"])
 
     def compare(self, user: str, op: str, room: Room, expected: Callable[[], dict[str, Any]]) -> None:
@@ -1284,6 +1294,7 @@ MUST_HAPPEN = (
     "mentioned everybody",
     "mentioned nobody in the group",
     "mentioned while muted",
+    "came back muted",
     "sent again after leaving",
     "read by a former member",
     "a read mark was told to another device",

@@ -356,17 +356,20 @@ class Trial:
         assert json.loads(again)["entry"]["seq"] == int(log[-1]["epoch"])
 
     def _done(self, reply: dict[str, Any], calls: list[Call]) -> None:
-        newest = log_of(CONV)[-1]
-        (entry,) = (json.loads(body)["entry"] for body in queued(self.house))
+        log, sending = log_of(CONV), self.act.op == "message.send"
+        newest = log[-1]
+        *before, entry = (json.loads(body)["entry"] for body in queued(self.house))
         assert (newest["kind"], newest["from"]) == (self.act.kind, self.caller.user)
         assert json.loads(newest["body"]) == self.act.body
         assert int(newest["ts"]) == self.house.now
         assert (entry["seq"], entry["body"]) == (int(newest["seq"]), newest["body"])
-        if self.act.op == "message.send":
+        # A change queues the one right before it once more.
+        assert [again["seq"] for again in before] in ([], [] if sending else [int(log[-2]["epoch"])])
+        if sending:
             assert reply["data"]["seq"] == int(newest["seq"])
             assert json.loads(newest.get("mentions", "[]")) == self.act.data.get("mentions", [])
         else:
-            assert writing(calls) == ["dynamodb:TransactWriteItems", "sqs:SendMessage"]
+            assert writing(calls) == ["dynamodb:TransactWriteItems"] + ["sqs:SendMessage"] * (1 + len(before))
         check_groups()
 
     def _asks(self, reply: dict[str, Any], _: list[Call]) -> None:

@@ -66,10 +66,10 @@ class LargeFanOut:
             raise NoSuchGroup(conv)
         self._prepare(conv, max(entries[-1].large, head.large), entries[-1].epoch)
         concerned = {e.sender for e in entries} | {UserId(u) for e in entries for u in e.mentions if u != EVERYBODY}
-        people = self.members.among(conv, entries[-1].epoch, sorted(concerned))
         # Their rows are completed by nothing any more: whoever was removed gets what they saw up to their leaving.
-        left = self.members.left_since(conv, epoch_before(entries[0]), head.epoch)
-        people |= left
+        removed = self.members.left_since(conv, epoch_before(entries[0]), head.epoch)
+        people = self.members.among(conv, entries[-1].epoch, sorted(concerned | removed.keys()))
+        left = {user: people[user] for user in removed if user in people and people[user][-1].last is not None}
         if (only := queued[0].only) is not None:
             people = {only: people[only]} if only in people else {}
             written = self.rows.write(conv, queued, people)
