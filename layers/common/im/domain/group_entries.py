@@ -11,8 +11,9 @@ from im.domain.ids import UserId
 
 
 def added_by(entries: Sequence[Entry]) -> list[UserId]:
-    """Who has come in with these entries."""
-    return [UserId(user) for entry in entries if entry.kind == "members" for user in json.loads(entry.body)["added"]]
+    """Who has come in with these entries, each once."""
+    added = (user for entry in entries if entry.kind == "members" for user in json.loads(entry.body)["added"])
+    return list(dict.fromkeys(UserId(user) for user in added))
 
 
 def removed_by(entries: Sequence[Entry]) -> dict[UserId, Spans]:
