@@ -145,12 +145,6 @@ def test_a_change_in_parts_that_died_anywhere_is_completed_by_its_repeat_as_if_i
     [
         "a message",
         "a change",
-        pytest.param(
-            "a message and a change",
-            marks=pytest.mark.xfail(
-                strict=True, reason="a change queues the entry right before it again, no older one"
-            ),
-        ),
     ],
 )
 def test_a_change_that_died_is_told_by_its_repeat_whatever_came_between(house: House, name: str, between: str) -> None:
