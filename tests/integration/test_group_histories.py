@@ -471,7 +471,7 @@ class Room:
     """The seq of each message, by its sender and cmid."""
     dissolved: bool = False
     here: dict[str, set[int]] = field(default_factory=lambda: {user: set() for user in USERS})
-    """The entries of each user's last stay: these they are pushed."""
+    """The entries that were written while somebody was a member: these they are pushed."""
 
     def has(self, user: str) -> bool:
         return user in self.joined and not self.dissolved
@@ -512,7 +512,6 @@ class Room:
             self.joined[user] = seq, self.world.now
             self.requests.pop(user, None)
             self.marks[user] = seq - 1
-            self.here[user] = set()
             if self.settings["history"]:
                 self.seen[user] = set(range(1, seq))
         for user in self.joined:
@@ -742,7 +741,7 @@ def mentions(entry: Mapping[str, Any], user: str) -> bool:
 PERSONS = ("owner", "admin", "member", "member 2", "member 3", "former", "former 2", "stranger", "stranger 2")
 
 boss = st.sampled_from(("owner", "owner", "owner", "owner", "owner", "admin", "admin", "member", "former"))
-outside = st.sampled_from(("stranger", "stranger 2", "former", "former 2", "former", "silenced", "member"))
+outside = st.sampled_from(("stranger", "stranger 2", "former", "former 2", "former", "member"))
 inside = st.sampled_from(("member", "member 2", "member 3", "muted", "admin", "owner", "former"))
 person = st.sampled_from(PERSONS)
 """Whom an act is about: by their role in the group at that time, or just somebody where there is no such person."""
@@ -757,9 +756,7 @@ speaker = st.sampled_from(("owner", "member", "member 2", "member 3", "admin", "
 LINES = act(
     "talk",
     st.lists(
-        st.tuples(speaker, st.sampled_from((None, None, "@all", "@all", "muted", "muted", "muted", *PERSONS))),
-        min_size=1,
-        max_size=4,
+        st.tuples(speaker, st.sampled_from((None, None, "@all", "@all", "muted", *PERSONS))), min_size=1, max_size=4
     ),
 )
 COMING = (
@@ -782,8 +779,7 @@ RULING = (
     act("gives_role", boss, inside, st.sampled_from(("admin", "admin", "member"))),
     act("gives_role", st.just("owner"), inside, st.just("admin")),
     act("transfers", boss, inside),
-    act("mutes", boss, inside, st.sampled_from((86_400_000, 600_000, 30_000, 0))),
-    act("mutes", st.just("owner"), inside, st.just(86_400_000)),
+    act("mutes", boss, inside, st.sampled_from((600_000, 600_000, 30_000, 0))),
     act("mutes", boss, st.none(), st.sampled_from((30_000, 0))),
     act("updates", boss, st.just("history"), st.booleans()),
     act("updates", boss, st.just("join_mode"), st.sampled_from(("open", "approval", "invite"))),
@@ -1160,7 +1156,6 @@ class Histories(RuleBasedStateMachine):
             "member": [user for user in sorted(room.joined) if user != room.owner and user not in room.admins],
             "former": [user for user in USERS if room.seen[user] and user not in room.joined],
             "stranger": [user for user in USERS if not room.seen[user]],
-            "silenced": [u for u in USERS if room.muted[u] > self.world.now and u not in room.joined],
             "muted": [user for user in sorted(room.joined) if room.muted[user] > self.world.now],
         }[role]
         place = int(number or 1) - 1
@@ -1280,7 +1275,7 @@ def play(stage: Stage, runs: int) -> None:
 
 MUST_HAPPEN = (
     *(f"group.create: {code}" for code in ("ok", "conflict", "too_large")),
-    *(f"group.invite: {code}" for code in ("ok", "not_member")),
+    *(f"group.invite: {code}" for code in ("ok", "not_member", "too_large")),
     *(f"group.join: {code}" for code in ("ok", "forbidden", "not_found")),
     *(f"group.leave: {code}" for code in ("ok", "conflict")),
     *(f"group.remove: {code}" for code in ("ok", "not_member", "forbidden", "bad_request")),
@@ -1310,8 +1305,8 @@ CROSSINGS = ("became large with unread messages", "became small with unread mess
 
 
 def starved(stage: Stage, names: Iterable[str]) -> list[str]:
-    """What the histories have hardly ever come by."""
-    return [name for name in names if stage.happened[name] < RUNS // 150]
+    """What the histories have never come by."""
+    return [name for name in names if not stage.happened[name]]
 
 
 @pytest.mark.timeout(900)  # for the shrinking of a failure
@@ -1319,7 +1314,7 @@ def test_groups_look_to_everybody_as_they_are(monkeypatch: pytest.MonkeyPatch) -
     with stage(monkeypatch, members=5) as here:
         play(here, RUNS)
 
-    assert starved(here, (*MUST_HAPPEN, "group.invite: too_large")) == []
+    assert starved(here, MUST_HAPPEN) == []
 
 
 @pytest.mark.timeout(900)
