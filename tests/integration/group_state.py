@@ -242,11 +242,12 @@ def queued_seqs(house: House) -> list[int]:
 
 
 def drop_queued(house: House) -> None:
-    """Lose what is in the queues."""
+    """Lose what is in the queues, as if it had never come there: they take it when it comes again."""
     for parts, url in ((False, house.queue_url), (True, house.parts_url)):
         while records := house.take(parts=parts):
             for record in records:
                 house.sqs.delete_message(QueueUrl=url, ReceiptHandle=record["receiptHandle"])
+    house.queued.clear()
 
 
 @contextmanager
@@ -255,7 +256,7 @@ def undone(house: House) -> Iterator[None]:
     tables = _tables()
     saved = {name: copy.deepcopy(table.items) for name, table in tables.items()}
     pushes = {connection: list(device.pushes) for connection, device in house.devices.items()}
-    now = house.now
+    now, sent = house.now, dict(house.queued)
     try:
         yield
     finally:
@@ -264,7 +265,7 @@ def undone(house: House) -> Iterator[None]:
         drop_queued(house)
         for connection, device in house.devices.items():
             device.pushes[:] = pushes.get(connection, [])
-        house.now = now
+        house.now, house.queued = now, sent
 
 
 def people_of(house: House, names: str) -> dict[str, Device]:

@@ -35,6 +35,7 @@ from moto.dynamodb import models as moto_dynamodb
 from moto.dynamodb import responses as moto_responses
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
+from moto.sqs import models as moto_sqs
 
 from im.aws import clients
 from im.flows.append import Appender
@@ -242,6 +243,8 @@ class House:
         self.queue_url = ""
         self.parts_url = ""
         self.now = START
+        self.queued: dict[tuple[str, str | None, str | None], int] = {}
+        """When each FIFO queue got what, by group and deduplication id."""
         self.calls: list[Call] = []
         self.before: Before | None = None
         """Told of every AWS call of a function before it has its effect; what it raises, the call raises."""
@@ -462,6 +465,20 @@ def _transact(backend: moto_dynamodb.DynamoDBBackend, transact_items: list[dict[
         raise
 
 
+moto_add_message = moto_sqs.Queue.add_message
+FORGETS_REPEATS_MS = 5 * 60 * 1000
+"""For how long a FIFO queue drops what it has had."""
+
+
+def _add_message(queue: moto_sqs.Queue, message: moto_sqs.Message) -> None:
+    """As AWS, which remembers also what has been received and deleted; moto knows only what is in the queue."""
+    house = in_use[-1]
+    name = (queue.name, message.group_id, message.deduplication_id)
+    if house.now - house.queued.get(name, 0) >= FORGETS_REPEATS_MS:
+        house.queued[name] = house.now
+        moto_add_message(queue, message)
+
+
 def _copied(value: Any) -> Any:
     return value if isinstance(value, Table) else copy.deepcopy(value)
 
@@ -471,6 +488,7 @@ def built_house(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator
     """A house from the template, with `environment` on top of the defaults."""
     monkeypatch.setattr(moto_dynamodb, "copy", SimpleNamespace(deepcopy=_copied))
     monkeypatch.setattr(moto_dynamodb.DynamoDBBackend, "transact_write_items", _transact)
+    monkeypatch.setattr(moto_sqs.Queue, "add_message", _add_message)
     with mock_aws():
         for name, value in {
             "AWS_DEFAULT_REGION": REGION,

@@ -18,6 +18,7 @@ import itertools
 import json
 import logging
 import operator
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -1235,13 +1236,13 @@ class Histories(RuleBasedStateMachine):
         self.turn += 1
         self.house.apps = self.instances[self.turn % 2]
         self.stirred = True
-        repeats = {record["messageId"] for record in self.delivered}
-        again = all(record["messageId"] in repeats for record in batch)
+        brought = {entry_of(record) for record in self.delivered}
         self.delivered += batch
         origins: dict[tuple[str, int], set[str | None]] = {}
-        for message in (json.loads(record["body"]) for record in batch):
+        for record in batch:
+            message = json.loads(record["body"])
             assert message["only"] is None, "no row has failed"
-            origins.setdefault((message["entry"]["conv"], message["entry"]["seq"]), set()).add(message["origin"])
+            origins.setdefault(entry_of(record), set()).add(message["origin"])
         note(f"the queue brings {sorted(origins)}")
         result = self.house.call("fanout", {"Records": batch})
         assert self.stage.errors.error is None, "something failed: nothing may, here"
@@ -1252,7 +1253,11 @@ class Histories(RuleBasedStateMachine):
             for (conv, seq), senders in origins.items():
                 if senders == {link.connection}:
                     assert (conv, seq) not in new, "came back to where it was sent"
-                elif seq in self.world.rooms[conv].here[user] and link.connection not in senders and not again:
+                elif (
+                    seq in self.world.rooms[conv].here[user]
+                    and link.connection not in senders
+                    and (conv, seq) not in brought
+                ):
                     # A repeat finds in a large group's audience those whose coming back was delivered, and no others.
                     assert (conv, seq) in new, ((user, device), conv, seq, "was not pushed")
 
@@ -1271,6 +1276,12 @@ def play(stage: Stage, runs: int) -> None:
             phases=set(Phase) - {Phase.explain},  # takes minutes
         ),
     )
+
+
+def entry_of(record: Item) -> tuple[str, int]:
+    """What a queue's record brings: an entry's conversation and seq."""
+    entry = json.loads(record["body"])["entry"]
+    return entry["conv"], entry["seq"]
 
 
 MUST_HAPPEN = (
@@ -1305,8 +1316,9 @@ CROSSINGS = ("became large with unread messages", "became small with unread mess
 
 
 def starved(stage: Stage, names: Iterable[str]) -> list[str]:
-    """What the histories have never come by."""
-    return [name for name in names if not stage.happened[name]]
+    """What the histories have never come by. Asked on CI, whose histories are always the same: hundreds drawn at random
+    may well miss something."""
+    return [name for name in names if not stage.happened[name]] if "CI" in os.environ else []
 
 
 @pytest.mark.timeout(900)  # for the shrinking of a failure

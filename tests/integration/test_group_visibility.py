@@ -395,6 +395,20 @@ def check_after_the_removal(house: House, people: dict[str, Device]) -> None:
         assert set(people[name].seen(CONV)) >= set(range(1, 10)) - theirs
 
 
+def test_who_was_mentioned_when_the_group_ended_still_knows_who_mentioned_everybody(sized: House) -> None:
+    people = people_of(sized, "alice bob carol")
+    group(people)
+    people["alice"].say("You.", "1", conv=CONV, mentions=["bob"])  # 2, which the queue brings late
+    drop_queued(sized)
+    people["alice"].say("All.", "2", conv=CONV, mentions=["@all"])  # 3
+    sized.fan_out()
+    people["alice"].say("You.", "1", conv=CONV, mentions=["bob"])
+    people["alice"].ok("group.dissolve", NAME)  # 4
+    sized.fan_out()
+
+    assert [in_row(people[name]) for name in ("bob", "carol")] == [(4, 2, 3, 4)] * 2
+
+
 @pytest.mark.parametrize(("sized", "way"), PLAYED, indirect=["sized"])
 def test_nobody_is_pushed_what_they_may_not_see_however_late_it_comes(sized: House, way: str) -> None:
     people = people_of(sized, "alice bob carol")

@@ -72,9 +72,9 @@ class LargeFanOut:
         left = {user: people[user] for user in removed if user in people and people[user][-1].last is not None}
         if (only := queued[0].only) is not None:
             people = {only: people[only]} if only in people else {}
-            written = self.rows.write(conv, queued, people)
+            written = self.rows.write(conv, queued, people, completed=True)
             return FannedOut.of(len(people), written, self.pusher.push(queued, people, deadline))
-        written = self.rows.write(conv, queued, people)
+        written = self.rows.write(conv, queued, people, completed=True)
         # After the senders' own rows, so that nobody's own message is unread for them.
         everybody = [entry.seq for entry in entries if EVERYBODY in entry.mentions]
         newest = Delivery(
