@@ -516,3 +516,16 @@ def test_a_request_that_two_answer_alike_is_answered_once(house: House, *, accep
     frames = [ask(people[name], "group.decide", user="dave", accept=accept) for name in ("alice", "bob")]
     seen = outcomes(house, *frames, check=check)
     assert seen == ({("ok", "ok")} if accept else {("ok", "not_found"), ("not_found", "ok")})
+
+
+def test_nobody_who_has_been_let_in_still_asks_after_leaving(house: House) -> None:
+    people = people_of(house, "alice bob dave")
+    group(people, "bob", join_mode="approval")
+
+    def check(_: list[Any], now: Told) -> None:
+        assert "dave" in now.members
+        people["dave"].ok("group.leave", NAME)
+        assert people["alice"].ok("group.requests", NAME) == {"requests": []}
+
+    frames = ask(people["dave"], "group.join"), ask(people["bob"], "group.invite", users=["dave"])
+    assert outcomes(house, *frames, check=check) == {("ok", "ok")}

@@ -67,7 +67,7 @@ class Changes:
         between. When there is nothing to change, the newest change is queued once more: perhaps it was this caller's,
         made by a function that died before it could queue it. Raises NotMember when there is no such group.
 
-        About 4 R and 4 W, and for each who comes or goes 3 R and 6 to 8 W.
+        About 4 R and 4 W, and for each who comes or goes 3 R and 8 W.
         """
         deadline = self.clock() + DEADLINE_MS
         everybody = list(dict.fromkeys([caller, *users]))

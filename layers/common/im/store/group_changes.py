@@ -80,7 +80,8 @@ class GroupChangeStore:
     def commit(self, before: Group | None, change: Change, entry: Entry, *, max_groups: int) -> Lost | None:
         """Make `change` with its `entry`; None when it is made, and nothing at all is written else.
 
-        2 W for the entry (a KiB), 2 W for the head, 6 to 8 W for each who comes or goes: transactions cost double.
+        2 W for the entry (a KiB), 2 W for the head, 8 W for each who comes or goes, 6 W for each who is there from
+        the beginning: transactions cost double.
         Raises TooManyGroups when one of those who come is in `max_groups` already.
 
         Two conditions decide: the entry's place in the log is free, and the head still has the epoch that the change
@@ -113,10 +114,11 @@ class GroupChangeStore:
                 self._put(member_item(change.head.conv, member)),
                 *self.inbox.joining(user, entry, max_groups),
             ]
-            if before is not None and user in before.requests:
-                # It may be refused meanwhile: then the group is looked at once more.
-                answered = self._delete(keys.join_request(change.head.conv, user))
-                answered["Delete"]["ConditionExpression"] = "attribute_exists(pk)"
+            if before is not None:
+                answered = self._delete(keys.join_request(change.head.conv, user))  # also one that comes meanwhile
+                if user in before.requests:
+                    # It may be refused meanwhile: then the group is looked at once more.
+                    answered["Delete"]["ConditionExpression"] = "attribute_exists(pk)"
                 writes.append(answered)
         shared_mention = self.inbox.shared_mention(change.head.conv) if change.leaves else NEVER
         for user in change.leaves:
