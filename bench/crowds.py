@@ -16,6 +16,7 @@ from im.domain.entries import Entry
 from im.domain.group import Member, Span
 from im.domain.ids import ConvId, Seq, UserId
 from im.store import keys
+from im.store.batches import chunks
 from im.store.conversations import ConversationStore
 from im.store.groups import member_item
 from im.store.inbox import Delivery, InboxStore, Prepared
@@ -200,6 +201,6 @@ def put_other_groups(house: House, user: UserId, count: int, *, large: bool) -> 
 
 
 def _put_all(house: House, table: str, items: Sequence[dict[str, Any]]) -> None:
-    for start in range(0, len(items), PUTS):
-        puts = [{"PutRequest": {"Item": item}} for item in items[start : start + PUTS]]
+    for some in chunks(items, PUTS):
+        puts = [{"PutRequest": {"Item": item}} for item in some]
         house.dynamodb.batch_write_item(RequestItems={table: puts})

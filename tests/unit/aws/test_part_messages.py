@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from im.aws.part_queue import MAX_BATCH, Part, PartsNotQueued, SqsPartQueue, decode, encode
 from im.aws.queue import MAX_ID, UnreadableMessage
 from im.domain.ids import ConnectionId, ConvId, Seq
+from tests.unit.aws.not_messages import NOT_MESSAGES
 
 
 def part(number: int = 0, of: int = 1, conv: str = "g:a", first: int = 7, last: int = 9, **more: Any) -> Part:
@@ -47,14 +48,7 @@ def test_a_part_is_small_however_long_its_entries_are() -> None:
 GOOD: dict[str, Any] = json.loads(encode(part(1, 4, origins={Seq(7): ConnectionId("conn-1=")})))
 
 UNREADABLE = {
-    "nothing": "",
-    "half an object": "{",
-    "brackets": "[" * 100_000,
-    "a list": "[]",
-    "null": "null",
-    "a number": "5",
-    "a string": '"text"',
-    "an empty object": "{}",
+    **NOT_MESSAGES,
     "an entry": json.dumps({"v": 1, "entry": {"conv": "g:a", "seq": 1}, "origin": None}),
     "another version": json.dumps(GOOD | {"v": 2}),
     **{f"no {name}": json.dumps({k: v for k, v in GOOD.items() if k != name}) for name in GOOD},

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from im.aws.queue import MAX_ID, FanoutQueue, Queued, UnreadableMessage, decode, encode
 from im.domain.entries import MAX_BODY_BYTES, Entry
 from im.domain.ids import Cmid, ConnectionId, ConvId, Seq, UserId
+from tests.unit.aws.not_messages import NOT_MESSAGES
 
 SQS_TEXT = re.compile(r"[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
 """SendMessage: anything else is not allowed, and is replaced by U+FFFD before it is stored."""
@@ -86,14 +87,7 @@ NEW = ("large", "prior")
 """What messages of an earlier version do not have."""
 
 UNREADABLE = {
-    "nothing": "",
-    "half an object": "{",
-    "brackets": "[" * 100_000,
-    "a list": "[]",
-    "null": "null",
-    "a number": "5",
-    "a string": '"text"',
-    "an empty object": "{}",
+    **NOT_MESSAGES,
     "another version": json.dumps(GOOD | {"v": 2}),
     "entry is null": json.dumps(GOOD | {"entry": None}),
     "entry is a list": json.dumps(GOOD | {"entry": []}),

@@ -23,9 +23,10 @@ from im.domain.errors import (
     TooLarge,
     TooManyGroups,
 )
-from im.domain.group import REQUEST_LIFE_MS, WHOLE, FormerMember, GroupHead, GroupLimits, JoinRequest, Member
+from im.domain.group import REQUEST_LIFE_MS, WHOLE, FormerMember, GroupLimits, JoinRequest, Member
 from im.domain.group_rules import EVERYBODY, MAX_PER_CHANGE, Change, Group
-from im.domain.ids import ConvId, Seq, UserId
+from im.domain.ids import Seq, UserId
+from tests.unit.heads import head_of
 
 NOW = 1_795_253_400_000
 LIMITS = GroupLimits(members=10, groups=3, admins=2, name=64, at_once=200, large_above=200)
@@ -45,27 +46,9 @@ def member(name: str, muted_until: int = 0) -> Member:
 def group(*, muted: dict[str, int] | None = None, members: int = 5, **head: Any) -> Group:
     """The group of five, with `head` as it is not usually, and more members until there are `members`."""
     names = [ALICE, AMY, ADAM, CAROL, DAVE, *(f"u{i:03d}" for i in range(members - 5))][:members]
-    usual = GroupHead(
-        conv=ConvId("g:a"),
-        name="A",
-        notice="",
-        avatar="",
-        custom="{}",
-        owner=ALICE,
-        admins=(AMY, ADAM),
-        member_count=members,
-        join_mode="invite",
-        history=False,
-        who_invites="members",
-        who_mentions_all="admins",
-        muted_until=0,
-        created_at=0,
-        created_by=ALICE,
-        epoch=Seq(7),
-        large=Seq(0),
-    )
+    usual = {"admins": (AMY, ADAM), "member_count": members, "epoch": Seq(7)}
     return Group(
-        head=replace(usual, **head),
+        head=head_of(**usual | head),
         members={user(name): member(name, (muted or {}).get(name, 0)) for name in names},
         requests={ERIN: JoinRequest(ERIN, "", NOW - 1)},
     )

@@ -12,7 +12,6 @@ from im.domain.group import (
     MAX_SPANS,
     REQUEST_LIFE_MS,
     WHOLE,
-    GroupHead,
     JoinRequest,
     Span,
     Spans,
@@ -21,7 +20,8 @@ from im.domain.group import (
     spans_after_leaving,
     visible,
 )
-from im.domain.ids import ConvId, Seq, UserId
+from im.domain.ids import Seq, UserId
+from tests.unit.heads import head_of
 
 
 def span(first: int, last: int | None) -> Span:
@@ -162,24 +162,6 @@ def test_a_request_to_join_waits_thirty_days(age: int, *, waits: bool) -> None:
 
 @pytest.mark.parametrize(("user", "role"), [("alice", "owner"), ("bob", "admin"), ("carol", "admin"), ("x", "member")])
 def test_the_head_says_who_is_what(user: str, role: str) -> None:
-    head = GroupHead(
-        conv=ConvId("g:a"),
-        name="A",
-        notice="",
-        avatar="",
-        custom="{}",
-        owner=UserId("alice"),
-        admins=(UserId("bob"), UserId("carol")),
-        member_count=4,
-        join_mode="invite",
-        history=False,
-        who_invites="members",
-        who_mentions_all="admins",
-        muted_until=0,
-        created_at=0,
-        created_by=UserId("x"),
-        epoch=Seq(1),
-        large=Seq(0),
-    )
+    head = head_of(admins=(UserId("bob"), UserId("carol")), member_count=4, created_by=UserId("x"))
 
     assert head.role_of(UserId(user)) == role

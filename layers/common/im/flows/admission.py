@@ -20,8 +20,8 @@ class Admissions:
 
     An entry names the state of the group that it was accepted in: its epoch. What is looked up here is at least as new
     as that of the entry that was seen last; and an entry that gets the place right after it was accepted in that very
-    state. So somebody who was removed cannot send one entry
-    more, and somebody who was admitted in one state of a group need not be looked up again before it changes.
+    state. So somebody who was removed cannot send one entry more, and somebody who was admitted in one state of a group
+    need not be looked up again before it changes.
     """
 
     def __init__(self, store: GroupStore) -> None:

@@ -70,11 +70,12 @@ class LargeFanOut:
         removed = self.members.left_since(conv, epoch_before(entries[0]), head.epoch)
         people = self.members.among(conv, entries[-1].epoch, sorted(concerned | removed.keys()))
         left = {user: people[user] for user in removed if user in people and people[user][-1].last is not None}
-        if (only := queued[0].only) is not None:
+        only = queued[0].only
+        if only is not None:
             people = {only: people[only]} if only in people else {}
-            written = self.rows.write(conv, queued, people, completed=True)
+        written = self.rows.write(conv, queued, people)
+        if only is not None:
             return FannedOut.of(len(people), written, self.pusher.push(queued, people, deadline))
-        written = self.rows.write(conv, queued, people, completed=True)
         # After the senders' own rows, so that nobody's own message is unread for them.
         everybody = [entry.seq for entry in entries if EVERYBODY in entry.mentions]
         newest = Delivery(

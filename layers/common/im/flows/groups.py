@@ -122,7 +122,7 @@ class Groups:
         )
 
     def join(self, caller: Caller, request: requests.GroupJoin) -> Reply:
-        """Come in, or ask to be let in where that is the rule (1 W): then the owner and the admins are told."""
+        """Come in, or ask to be let in where that is the rule (1 R, 4 W): then the owner and the admins are told."""
         conv = _group(request.conv).conv
         head = self.groups.head(conv, consistent=True)
         if head is None:
@@ -148,12 +148,8 @@ class Groups:
     def pending_requests(self, caller: Caller, request: requests.GroupPage) -> Reply:
         """A page of those who ask to be let in, by user id. For the owner and admins. 8 R, and 1 R a request."""
         conv = _group(request.conv).conv
-        group = self.changes.store.group(conv, [caller.user])
-        if group is None:
-            raise NotMember(conv)
-        rules.check_may_decide(group, caller.user)
-        after = UserId(request.cursor) if request.cursor is not None else None
-        page, rest = self.groups.requests_page(conv, after=after, limit=request.limit)
+        self._require_decider(conv, caller.user)
+        page, rest = self.groups.requests_page(conv, after=_after(request), limit=request.limit)
         now, members = self.clock(), self.groups.members_among(conv, [asking.user for asking in page])
         waiting = [request_data(asking) for asking in page if asking.waits(now) and asking.user not in members]
         fit = fitting(waiting)
@@ -168,10 +164,7 @@ class Groups:
         if request.accept:
             self._change(caller, conv, [user], lambda now: rules.accept(now, caller.user, user, limits, self.clock()))
             return {}
-        group = self.changes.store.group(conv, [caller.user])
-        if group is None:
-            raise NotMember(conv)
-        rules.check_may_decide(group, caller.user)
+        self._require_decider(conv, caller.user)
         dropped = self.groups.drop_request(conv, user)
         if dropped is None or not dropped.waits(self.clock()):
             raise NotFound(f"a request of {user}")
@@ -225,21 +218,13 @@ class Groups:
 
     def info(self, caller: Caller, request: requests.GroupName) -> Reply:
         """What a group is called and allows, and what the caller is in it. 2 R."""
-        conv = _group(request.conv).conv
-        head = self.groups.head(conv, consistent=True)
-        if head is None:
-            raise NotMember(conv)
-        return self._info(head, caller.user)
+        return self._info(self._require_head(request.conv), caller.user)
 
     def members(self, caller: Caller, request: requests.GroupPage) -> Reply:
         """A page of members by user id. 2 R, and ½ R a 30 members."""
-        conv = _group(request.conv).conv
-        head = self.groups.head(conv, consistent=True)
-        if head is None:
-            raise NotMember(conv)
+        head = self._require_head(request.conv)
         self._require_member(head, caller.user)
-        after = UserId(request.cursor) if request.cursor is not None else None
-        page, _ = self.groups.members_page(conv, after=after, limit=request.limit + 1)
+        page, _ = self.groups.members_page(head.conv, after=_after(request), limit=request.limit + 1)
         return _page("members", [member_data(head, member) for member in page], request.limit)
 
     def mine(self, caller: Caller, request: requests.GroupsPage) -> Reply:
@@ -317,6 +302,19 @@ class Groups:
         rows = self.inbox.rows(user)
         return sorted(row.conv for row in rows if row.conv.startswith("g:") and (former or not row.left_seq))
 
+    def _require_head(self, conv: str) -> GroupHead:
+        head = self.groups.head(_group(conv).conv, consistent=True)
+        if head is None:
+            raise NotMember(conv)
+        return head
+
+    def _require_decider(self, conv: ConvId, user: UserId) -> None:
+        """That somebody may see and answer requests to join. 8 R."""
+        group = self.changes.store.group(conv, [user])
+        if group is None:
+            raise NotMember(conv)
+        rules.check_may_decide(group, user)
+
     def _require_member(self, head: GroupHead, user: UserId) -> Member:
         member = None if head.dissolved else self.groups.member(head.conv, user)
         if member is None:
@@ -336,6 +334,11 @@ def _group(conv: str) -> Group:
     if not isinstance(conversation, Group):
         raise BadRequest("data.conv", "not a group")
     return conversation
+
+
+def _after(request: requests.GroupPage) -> UserId | None:
+    """The user whom a page goes on after."""
+    return UserId(request.cursor) if request.cursor is not None else None
 
 
 def _page(name: str, items: Sequence[Mapping[str, Any]], limit: int) -> Reply:

@@ -43,7 +43,7 @@ class RowWriter:
     threads: Executor
 
     def write(
-        self, conv: ConvId, queued: Sequence[Queued], people: Mapping[UserId, Spans], *, completed: bool = False
+        self, conv: ConvId, queued: Sequence[Queued], people: Mapping[UserId, Spans]
     ) -> dict[UserId, bool | None]:
         """Move the rows of `people` up to what each may see of the batch: True where one was moved, False where there
         was nothing left to move, None where it failed. 1 W each, rarely 2 or 3.
@@ -51,32 +51,32 @@ class RowWriter:
         Senders' rows come last of all: a sender's row that has reached an entry says that everybody's was written, or
         is in the queue to be. Members whose row fails are queued again in a group of their own, and everybody else's is
         written now. Raises only when many rows fail, or when they cannot be queued: the batch must then come again.
-
-        With `completed`, rows are completed by the one that a large group shares. That says when the group ends: a row
-        which said so itself would be completed no more, and know nothing of who mentioned everybody.
         """
         entries = [q.entry for q in queued]
         senders = {entry.sender for entry in entries}
         written: dict[UserId, bool | None] = {}
         for some in ([u for u in people if u not in senders], [u for u in people if u in senders]):
-            done = self.threads.map(partial(self._write_row, conv, entries, people, completed=completed), some)
+            done = self.threads.map(partial(self._write_row, conv, entries, people), some)
             written |= dict(zip(some, done, strict=True))
             self._repair(queued, [user for user in some if written[user] is None], len(people))
         return written
 
     def _write_row(
-        self, conv: ConvId, entries: Sequence[Entry], people: Mapping[UserId, Spans], user: UserId, *, completed: bool
+        self, conv: ConvId, entries: Sequence[Entry], people: Mapping[UserId, Spans], user: UserId
     ) -> bool | None:
         theirs = [entry for entry in entries if visible(people[user], entry.seq)]
         if not theirs:
             return False
         own = [entry for entry in theirs if entry.sender == user]
         mentions = [e.seq for e in theirs if e.sender != user and (user in e.mentions or EVERYBODY in e.mentions)]
+        newest = theirs[-1]
         delivery = Delivery(
-            newest=theirs[-1],
+            newest=newest,
             own=own[-1] if own else None,
             mention=max(mentions, default=Seq(0)),
-            ends=ends_group(theirs[-1]) and not completed,
+            # The end of a large group is said by the row that its members share. A row that said so itself would be
+            # completed by that no more, and know nothing of who mentioned everybody.
+            ends=ends_group(newest) and not newest.large,
         )
         try:
             return self.inbox.deliver(user, conv, delivery, self.clock())

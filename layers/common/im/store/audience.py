@@ -14,11 +14,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from im.domain.ids import ConvId, UserId
 from im.domain.signin import SLOT_LIFE_MS
 from im.store import keys
+from im.store.batches import query_all
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -77,25 +78,19 @@ class AudienceStore:
 
     def users(self, conv: ConvId, shard: int, now: int) -> Iterator[UserId]:
         """The users of one shard who may be connected. ½ R for about 50 of them."""
-        start: dict[str, Any] = {}
-        while True:
-            out = self.client.query(
-                TableName=self.table,
-                KeyConditionExpression="pk = :shard",
-                # TTL deletes within days, not at once.
-                FilterExpression="#ttl > :now",
-                ExpressionAttributeNames={"#ttl": "ttl"},
-                ExpressionAttributeValues={
-                    ":shard": {"S": keys.audience(conv, shard)},
-                    ":now": {"N": str(now // 1000)},
-                },
-                **start,
-            )
-            for item in out["Items"]:
-                yield UserId(item["sk"]["S"])
-            if "LastEvaluatedKey" not in out:
-                return
-            start = {"ExclusiveStartKey": out["LastEvaluatedKey"]}
+        found = query_all(
+            self.client,
+            TableName=self.table,
+            KeyConditionExpression="pk = :shard",
+            # TTL deletes within days, not at once.
+            FilterExpression="#ttl > :now",
+            ExpressionAttributeNames={"#ttl": "ttl"},
+            ExpressionAttributeValues={
+                ":shard": {"S": keys.audience(conv, shard)},
+                ":now": {"N": str(now // 1000)},
+            },
+        )
+        return (UserId(item["sk"]["S"]) for item in found)
 
     @staticmethod
     def _key(conv: ConvId, user: UserId) -> keys.Key:

@@ -17,7 +17,7 @@ from im.domain.entries import Entry, preview
 from im.domain.ids import ConvId, Seq, UserId
 from im.domain.inbox import NEVER, Last, Row
 from im.store import keys
-from im.store.batches import read_all, transact
+from im.store.batches import query_all, read_all, transact
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -164,27 +164,21 @@ class InboxStore:
         """
         own: list[Row] = []
         large: set[str] = set()
-        start: dict[str, Any] = {}
-        while True:
-            out = self.client.query(
-                TableName=self.table,
-                KeyConditionExpression="pk = :user AND sk BETWEEN :rows AND :groups",
-                ExpressionAttributeValues={
-                    ":user": {"S": user},
-                    ":rows": {"S": keys.ROW_PREFIX},
-                    ":groups": {"S": keys.GROUPS},
-                },
-                ConsistentRead=consistent,
-                **start,
-            )
-            for item in out["Items"]:
-                if item["sk"]["S"] == keys.GROUPS:
-                    large = _large_from(item)
-                else:
-                    own.append(_row_from(item))
-            if "LastEvaluatedKey" not in out:
-                break
-            start = {"ExclusiveStartKey": out["LastEvaluatedKey"]}
+        for item in query_all(
+            self.client,
+            TableName=self.table,
+            KeyConditionExpression="pk = :user AND sk BETWEEN :rows AND :groups",
+            ExpressionAttributeValues={
+                ":user": {"S": user},
+                ":rows": {"S": keys.ROW_PREFIX},
+                ":groups": {"S": keys.GROUPS},
+            },
+            ConsistentRead=consistent,
+        ):
+            if item["sk"]["S"] == keys.GROUPS:
+                large = _large_from(item)
+            else:
+                own.append(_row_from(item))
         # Whoever has left sees nothing that came later, so their row is what it was then.
         shared = self._shared_rows(
             [row.conv for row in own if row.conv in large and not row.left_seq], consistent=consistent
