@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from im.domain.conversation import parse_conversation
-from im.domain.entries import Entry
+from im.domain.entries import Entry, Forwarded
 from im.domain.errors import BadRequest
 from im.domain.ids import Cmid, ConnectionId, Seq, UserId
 
@@ -72,8 +72,10 @@ def encode(queued: Queued) -> str:
 
     SQS turns U+FFFE and U+FFFF, which JSON allows, into U+FFFD: they travel as escapes.
     """
+    # Without its state: whoever gets an entry from the queue gets the changes of it too.
+    entry = {name: value for name, value in asdict(queued.entry).items() if name != "state"}
     body = json.dumps(
-        {"v": VERSION, "entry": asdict(queued.entry), "origin": queued.origin, "only": queued.only},
+        {"v": VERSION, "entry": entry, "origin": queued.origin, "only": queued.only},
         ensure_ascii=False,
         separators=(",", ":"),
     )
@@ -87,6 +89,7 @@ def decode(body: str) -> Queued:
         if message["v"] != VERSION:
             raise UnreadableMessage(f"version {message['v']}")
         fields = message["entry"]
+        forwarded = fields.get("forwarded")
         entry = Entry(
             conv=parse_conversation(str(fields["conv"]), "conv").conv,
             seq=Seq(int(fields["seq"])),
@@ -102,6 +105,7 @@ def decode(body: str) -> Queued:
             # Missing in messages that were queued by an earlier version.
             large=Seq(int(fields.get("large", 0))),
             prior=Seq(int(fields.get("prior", 0))),
+            forwarded=Forwarded(UserId(str(forwarded[0])), int(forwarded[1])) if forwarded else None,
         )
         origin, only = message["origin"], message.get("only")
     except (BadRequest, LookupError, TypeError, ValueError, OverflowError, RecursionError) as e:

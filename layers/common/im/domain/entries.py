@@ -8,13 +8,20 @@ store/conversations.py makes true for everybody.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from im.domain.ids import Cmid, ConvId, Seq, UserId
+from im.domain.message_state import UNCHANGED, State
 
-COUNTABLE: Final = frozenset({"text", "image", "voice", "video", "file", "location", "card", "custom", "redpacket"})
-"""The kinds that count as unread. All others are changes and notices."""
+COUNTABLE: Final = frozenset(
+    {"text", "image", "voice", "video", "file", "location", "card", "custom", "redpacket", "merged"}
+)
+"""Messages: the kinds that count as unread. All others are changes and notices."""
+
+CHANGES: Final = frozenset({"edit", "recall", "reaction", "pin"})
+"""The kinds that change a message: `target` of their body."""
 
 GROUP_CHANGES: Final = frozenset({"members", "profile"})
 """The kinds that change a group: who is in it, or what it allows."""
@@ -27,6 +34,13 @@ PREVIEW_CHARACTERS: Final = 80
 
 FROM_NOWHERE: Final = Seq(0)
 """No entry has this seq."""
+
+
+class Forwarded(NamedTuple):
+    """Who said first what a message says."""
+
+    sender: UserId
+    ts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,9 @@ class Entry:
     """Seq of the change since which the group is large; 0 when it is not. Says how this entry is fanned out."""
     prior: Seq = FROM_NOWHERE
     """Of a change to a group, the seq of the change before it: changes are found without what lies between them."""
+    forwarded: Forwarded | None = None
+    state: State = field(default=UNCHANGED, hash=False)
+    """What changes have made of a message."""
 
     @property
     def countable(self) -> bool:
@@ -81,6 +98,7 @@ class Draft:
     cmid: Cmid | None = None
     mentions: tuple[str, ...] = ()
     reply_to: Seq | None = None
+    forwarded: Forwarded | None = None
 
     def following(self, tail: Tail, ts: int) -> Entry:
         """This draft as the entry right after `tail`, accepted at `ts`."""
@@ -99,6 +117,7 @@ class Draft:
             reply_to=self.reply_to,
             large=tail.large,
             prior=tail.epoch if self.kind in GROUP_CHANGES else FROM_NOWHERE,
+            forwarded=self.forwarded,
         )
 
 
@@ -112,9 +131,26 @@ def tail_at(entry: Entry) -> Tail:
     return Tail(entry.seq, entry.n, entry.epoch, entry.large)
 
 
-def preview(kind: str, body: str) -> str:
-    """What a conversation list shows of an entry: the start of a text on one line, nothing for other kinds."""
-    if kind != "text":
+def newest_shown(entries: Sequence[Entry]) -> Entry | None:
+    """The one of ascending `entries` that a conversation list shows: the newest that is no change."""
+    return next((entry for entry in reversed(entries) if entry.kind not in CHANGES), None)
+
+
+def void(entry: Entry) -> Entry:
+    """What is left of an entry for somebody who has deleted it: its place."""
+    return Entry(entry.conv, entry.seq, entry.n, entry.epoch, "void", entry.sender, entry.ts, "{}")
+
+
+def target_of(change: Entry) -> Seq:
+    """The message that a change is about."""
+    return Seq(json.loads(change.body)["target"])
+
+
+def preview(entry: Entry) -> str:
+    """What is shown of an entry in one line: the start of a text or a title; nothing for other kinds and what is
+    recalled."""
+    name = {"text": "text", "merged": "title"}.get(entry.kind)
+    if name is None or entry.state.recalled is not None:
         return ""
-    text: str = json.loads(body)["text"]
+    text: str = json.loads(entry.body)[name]
     return " ".join(text[: PREVIEW_CHARACTERS * 4].split())[:PREVIEW_CHARACTERS]

@@ -62,6 +62,14 @@ class Muted(ImError):
         self.retry_after_ms = retry_after_ms
 
 
+class RateLimited(ImError):
+    """The caller does this too often. It may be done again after `retry_after_ms`."""
+
+    def __init__(self, retry_after_ms: int) -> None:
+        super().__init__("too often")
+        self.retry_after_ms = retry_after_ms
+
+
 class TooLarge(ImError):
     """Something is above its limit, in bytes unless the text says otherwise."""
 
@@ -78,6 +86,13 @@ class TooManyGroups(TooLarge):
     def __init__(self, user: str, groups: int, limit: int) -> None:
         super().__init__(f"groups of {user}", groups + 1, limit)
         self.user = user
+
+
+class Expired(ImError):
+    """It is too late for this."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
 
 
 class Conflict(ImError):

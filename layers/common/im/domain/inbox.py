@@ -9,11 +9,10 @@ one row that all members share, and completes theirs when they are read: docs/de
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal, NamedTuple
 
-from im.domain.ids import ConvId, Seq, UserId
+from im.domain.ids import ConvId, Seq
 
 NEVER: Final = Seq(0)
 """No entry has this seq."""
@@ -22,24 +21,33 @@ SKEW_MS: Final = 120_000
 """How far the clocks of two function instances, plus the time a write is under way, may lie apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Last:
-    """What a conversation list shows of the newest entry."""
+class Shown(NamedTuple):
+    """The entry that a conversation list shows: the newest that is no change of a message."""
 
-    kind: str
-    sender: UserId
+    seq: Seq
     ts: int
-    preview: str
+
+
+class Marks(NamedTuple):
+    """How far somebody has read and received a conversation, as others are told."""
+
+    read: Seq
+    ack: Seq
+    shown: bool
+    """Whether they want others to know."""
+
+
+UNMARKED: Final = Marks(NEVER, NEVER, shown=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One conversation of one user. `last` is None until the first fan-out has come."""
+    """One conversation of one user. `shown` is None until the first fan-out has come."""
 
     conv: ConvId
     last_seq: Seq
     last_n: int
-    last: Last | None
+    shown: Shown | None
     read_seq: Seq
     read_n: int
     ack_seq: Seq
@@ -51,6 +59,15 @@ class Row:
     """The last entry that the user may see, when they are no member any more; else 0."""
     shared_version: int = 0
     """How often the shared row was written that completes this one; 0 without one."""
+    muted: bool = False
+    pinned: bool = False
+    draft: str = ""
+    hidden_n: int | None = None
+    """Not shown as long as its count of messages is this."""
+    rev: int = 0
+    """How often the user has set one of these four."""
+    deleted: int = 0
+    """How often the user has deleted entries for themself."""
 
     def completed_by(self, shared: Row) -> Row:
         """This row of a large group's member, with what the row that all of them share says of its newest entries.
@@ -59,11 +76,12 @@ class Row:
         of each is right.
         """
         newer = shared if shared.last_seq > self.last_seq else self
+        shown = [row.shown for row in (self, shared) if row.shown is not None]
         return replace(
             self,
             last_seq=newer.last_seq,
             last_n=newer.last_n,
-            last=newer.last,
+            shown=max(shown, default=None),
             mention_seq=max(self.mention_seq, shared.mention_seq),
             updated=max(self.updated, shared.updated),
             left_seq=self.left_seq or shared.left_seq,
@@ -79,9 +97,34 @@ class Row:
         return max(0, self.last_n - self.read_n)
 
     @property
+    def at(self) -> int:
+        """The time that the list is ordered by: of the entry that is shown, milliseconds since the epoch."""
+        return self.shown.ts if self.shown is not None else self.updated
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the user does not want to see it until the next message."""
+        return self.hidden_n is not None and self.last_n <= self.hidden_n
+
+    @property
     def open_mention(self) -> int:
         """The seq of the newest entry that mentions the user and is not read yet; 0 without one."""
         return self.mention_seq if self.mention_seq > self.read_seq else 0
+
+
+Hideable = Literal["receipts", "presence"]
+"""What a user may keep to themself: what they have received and read; whether they are connected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """All conversations of one user, and what concerns all of them."""
+
+    rows: list[Row]
+    hides: frozenset[str] = frozenset()
+    """What the user does not show to others, of Hideable."""
+    version: int = 0
+    """How often the user has changed that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +138,15 @@ class InboxVersion:
         return f"{self.newest:x}.{self.digest:x}"
 
 
-def version_of(rows: Iterable[Row]) -> InboxVersion:
-    """The version of an inbox with these rows: a digest of how often each was written, so that no clock can hide a
-    change from a comparison."""
-    rows = sorted(rows, key=lambda row: row.conv)
+def version_of(inbox: Inbox) -> InboxVersion:
+    """The version of an inbox: a digest of how often each row was written, so that no clock can hide a change from a
+    comparison."""
+    rows = sorted(inbox.rows, key=lambda row: row.conv)
     digest = hashlib.blake2b(digest_size=8)
     for row in rows:
         digest.update(f"{row.conv} {row.version} {row.shared_version};".encode())
+    if inbox.version:
+        digest.update(f"{inbox.version}".encode())
     return InboxVersion(max((row.updated for row in rows), default=0), int.from_bytes(digest.digest()) if rows else 0)
 
 
@@ -114,11 +159,10 @@ def parse_version(text: str) -> InboxVersion | None:
         return None
 
 
-def changed_since(rows: Iterable[Row], since: InboxVersion | None) -> list[Row]:
+def changed_since(inbox: Inbox, since: InboxVersion | None) -> list[Row]:
     """The rows that may have changed after `since`, and some more: a row is told twice rather than never."""
-    rows = list(rows)
     if since is None:
-        return rows
-    if version_of(rows) == since:
+        return inbox.rows
+    if version_of(inbox) == since:
         return []
-    return [row for row in rows if row.updated > since.newest - SKEW_MS]
+    return [row for row in inbox.rows if row.updated > since.newest - SKEW_MS]

@@ -1,12 +1,17 @@
-"""The Connection table: one item a user, one attribute a slot (domain/signin.py)."""
+"""The Connection table: one item a user, one attribute a slot (domain/signin.py).
+
+An item outlives its slots by 30 days, because it also says when the last one was emptied. So slots whose connection
+ended without a `$disconnect` stay in it too: whoever reads slots asks each whether it is alive.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from im.domain.ids import ConnectionId, DeviceId, UserId
+from im.domain.presence import LAST_SEEN_LIFE_MS
 from im.domain.signin import SLOT_LIFE_MS, Slot
 from im.store import keys
 from im.store.batches import read_all
@@ -24,6 +29,8 @@ class UserConnections:
     slots: list[Slot]
     opened: int
     """How many they have ever opened: tells a connection from those before it, whatever the clocks say."""
+    last_end: int | None = None
+    """When a slot was emptied last, milliseconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ class ConnectionStore:
                         "since": {"N": str(slot.since)},
                     }
                 },
-                ":ttl": {"N": str((slot.since + SLOT_LIFE_MS) // 1000)},
+                ":ttl": {"N": str((slot.since + SLOT_LIFE_MS + LAST_SEEN_LIFE_MS) // 1000)},
                 ":one": {"N": "1"},
             },
             ReturnValues="ALL_OLD",
@@ -62,8 +69,10 @@ class ConnectionStore:
         before = _connections_from(out.get("Attributes", {}))
         return replace(before, opened=before.opened + 1)
 
-    def drop(self, user: UserId, slot: str, connection: ConnectionId) -> UserConnections | None:
+    def drop(self, user: UserId, slot: str, connection: ConnectionId, now: int) -> UserConnections | None:
         """Empty a slot, if it still holds `connection`. Returns what is left; None when it does not hold it. 1 W.
+
+        Each time notes when, though only the last slot's end is asked for: one write need not know which that is.
 
         Closes the race of an old connection's end with the same device's new one: the slot may be theirs by now.
         """
@@ -72,10 +81,10 @@ class ConnectionStore:
             out = self.client.update_item(
                 TableName=self.table,
                 Key=keys.connections(user),
-                UpdateExpression="REMOVE #slot",
+                UpdateExpression="SET last_end = :now REMOVE #slot",
                 ConditionExpression=still_holds_it,
                 ExpressionAttributeNames={"#slot": keys.SLOT_PREFIX + slot, "#connection": "connection"},
-                ExpressionAttributeValues={":connection": {"S": connection}},
+                ExpressionAttributeValues={":connection": {"S": connection}, ":now": {"N": str(now)}},
                 ReturnValues="ALL_NEW",
             )
         except self.client.exceptions.ConditionalCheckFailedException:
@@ -89,12 +98,23 @@ class ConnectionStore:
 
     def of(self, users: Sequence[UserId], *, consistent: bool = False) -> dict[UserId, UserConnections]:
         """The connections of the users who have any. ½ R or 1 R a user, 100 users a call."""
+        return {user: these for user, these in self._known(users, consistent=consistent) if these.slots}
+
+    def known(self, users: Sequence[UserId]) -> dict[UserId, UserConnections]:
+        """What is known of the users who have connections, or had some lately. ½ R a user, 100 users a call."""
+        return dict(self._known(users, consistent=False))
+
+    def _known(self, users: Sequence[UserId], *, consistent: bool) -> Iterator[tuple[UserId, UserConnections]]:
         found = read_all(self.client, self.table, [keys.connections(user) for user in users], consistent=consistent)
-        return {UserId(item["pk"]["S"]): these for item in found if (these := _connections_from(item)).slots}
+        return ((UserId(item["pk"]["S"]), _connections_from(item)) for item in found)
 
 
 def _connections_from(item: Item) -> UserConnections:
-    return UserConnections(_slots_from(item), int(item.get("opened", {"N": "0"})["N"]))
+    return UserConnections(
+        slots=_slots_from(item),
+        opened=int(item.get("opened", {"N": "0"})["N"]),
+        last_end=int(item["last_end"]["N"]) if "last_end" in item else None,
+    )
 
 
 def _slots_from(item: Item) -> list[Slot]:

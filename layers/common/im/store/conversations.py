@@ -6,15 +6,17 @@ Costs: W is a write unit (1 KiB), R a read unit (4 KiB; an eventually consistent
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from botocore.exceptions import ClientError
 
-from im.domain.entries import EMPTY, Entry, Tail, tail_at
+from im.domain.entries import EMPTY, Entry, Forwarded, Tail, tail_at
 from im.domain.ids import Cmid, ConvId, Seq, UserId
+from im.domain.message_state import UNCHANGED, Edited, Reaction, Recalled, State
 from im.store import keys
+from im.store.batches import read_all
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -56,6 +58,17 @@ class ConversationStore:
             if item := out.get("Item"):
                 return entry_from(item)
         return None
+
+    def found(self, places: Iterable[tuple[ConvId, Seq]]) -> dict[tuple[ConvId, Seq], Entry]:
+        """The entries that stand at `places`. ½ R each, and 1½ R for one that is not there yet for an eventually
+        consistent read, or not at all."""
+        out: dict[tuple[ConvId, Seq], Entry] = {}
+        for consistent in (False, True):
+            missing = [keys.entry(conv, seq) for conv, seq in dict.fromkeys(places) if (conv, seq) not in out]
+            for item in read_all(self.client, self.table, missing, consistent=consistent):
+                entry = entry_from(item)
+                out[entry.conv, entry.seq] = entry
+        return out
 
     def changes(self, conv: ConvId, after: Seq, up_to: Seq) -> list[Entry] | None:
         """The changes to a group with after < seq ≤ up_to, which must be one, ascending. 1 R each.
@@ -182,7 +195,53 @@ def entry_item(entry: Entry) -> dict[str, Any]:
         item["large"] = {"N": str(entry.large)}
     if entry.prior:
         item["prior"] = {"N": str(entry.prior)}
+    if entry.forwarded is not None:
+        item["forwarded"] = {"M": {"from": {"S": entry.forwarded.sender}, "ts": {"N": str(entry.forwarded.ts)}}}
+    return item | _state_item(entry.state)
+
+
+def _state_item(state: State) -> dict[str, Any]:
+    if state == UNCHANGED:
+        return {}
+    item: dict[str, Any] = {"changed": {"N": str(state.changed)}}
+    if state.edited is not None and state.original is not None:
+        item["edited"] = {"M": {"seq": {"N": str(state.edited.seq)}, "ts": {"N": str(state.edited.ts)}}}
+        item["edits"] = {"L": [{"N": str(seq)} for seq in state.edits]}
+        item["original"] = {"S": state.original}
+    if state.recalled is not None:
+        seq, by, ts = state.recalled
+        item["recalled"] = {"M": {"seq": {"N": str(seq)}, "by": {"S": by}, "ts": {"N": str(ts)}}}
+    if state.reactions:
+        item["reactions"] = {
+            "M": {
+                emoji: {"M": {"count": {"N": str(count)}, "users": {"L": [{"S": user} for user in users]}}}
+                for emoji, (count, users) in state.reactions.items()
+            }
+        }
+    if state.pinned:
+        item["pinned"] = {"N": str(state.pinned)}
     return item
+
+
+def _state_from(item: Item) -> State:
+    if "changed" not in item:
+        return UNCHANGED
+    edited, recalled = item.get("edited"), item.get("recalled")
+    return State(
+        changed=Seq(int(item["changed"]["N"])),
+        edits=tuple(Seq(int(seq["N"])) for seq in item["edits"]["L"]) if "edits" in item else (),
+        edited=edited and Edited(Seq(int(edited["M"]["seq"]["N"])), int(edited["M"]["ts"]["N"])),
+        original=item["original"]["S"] if "original" in item else None,
+        recalled=recalled
+        and Recalled(
+            Seq(int(recalled["M"]["seq"]["N"])), UserId(recalled["M"]["by"]["S"]), int(recalled["M"]["ts"]["N"])
+        ),
+        reactions={
+            emoji: Reaction(int(value["M"]["count"]["N"]), tuple(UserId(u["S"]) for u in value["M"]["users"]["L"]))
+            for emoji, value in item.get("reactions", {"M": {}})["M"].items()
+        },
+        pinned=Seq(int(item["pinned"]["N"])) if "pinned" in item else Seq(0),
+    )
 
 
 def entry_from(item: Item) -> Entry:
@@ -201,4 +260,8 @@ def entry_from(item: Item) -> Entry:
         reply_to=Seq(int(item["reply_to"]["N"])) if "reply_to" in item else None,
         large=Seq(int(item["large"]["N"])) if "large" in item else Seq(0),
         prior=Seq(int(item["prior"]["N"])) if "prior" in item else Seq(0),
+        forwarded=Forwarded(UserId(item["forwarded"]["M"]["from"]["S"]), int(item["forwarded"]["M"]["ts"]["N"]))
+        if "forwarded" in item
+        else None,
+        state=_state_from(item),
     )

@@ -1,10 +1,11 @@
 """The Inbox table: one row a user and conversation, made of watermarks (domain/inbox.py).
 
 Every write moves a watermark forward under the condition that it is behind, so repeats change nothing and the order
-of arrival does not matter. Every write but an ack also adds one to `ver`, the row's part of the inbox version.
+of arrival does not matter. Every write but an ack also adds one to `ver`, the row's part of the inbox version. What was
+said stands in the log alone: docs/decisions/0009-changes-of-messages.md.
 
-Two more kinds of items: how many groups a user is in and which of them are large (`GROUPS`), and for each large group
-the row that its members share (`SHARED`).
+More kinds of items: what concerns all of a user's inbox (`USER`), what they have deleted for themself (`WITHOUT#`), and
+for each large group the row that its members share (`SHARED`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from im.domain.entries import Entry, preview
+from im.domain.conversation import direct_conversation
+from im.domain.entries import Entry
 from im.domain.ids import ConvId, Seq, UserId
-from im.domain.inbox import NEVER, Last, Row
+from im.domain.inbox import NEVER, Hideable, Inbox, Row, Shown
 from im.store import keys
 from im.store.batches import query_all, read_all, transact
 
@@ -27,6 +29,7 @@ Item = Mapping[str, Any]
 LAST: Final = "last_seq"
 READ: Final = "read_seq"
 MENTION: Final = "mention_seq"
+SHOWN: Final = "shown_seq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,10 @@ class Delivery:
     """What a batch of entries does to the row of one member."""
 
     newest: Entry
+    shown: Entry | None
+    """The newest entry of the batch that a conversation list shows."""
     own: Entry | None
-    """The newest entry of the batch that the member sent: they have read everything up to it."""
+    """The newest message of the batch that the member sent: they have read everything up to it."""
     mention: Seq
     """The newest entry of the batch that mentions the member; 0 without one."""
     ends: bool = False
@@ -50,6 +55,18 @@ class Prepared:
     """All members' rows are completed by the shared one since this change."""
     epoch: Seq
     """All members up to this change who were connected then are in the audience."""
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Whom a user can meet."""
+
+    groups: frozenset[ConvId]
+    """The groups that they are in, as far as their own rows say: a large one may be dissolved (`ended`)."""
+    large: frozenset[ConvId]
+    """Those that are completed by a shared row, and maybe some that they have left."""
+    hides: frozenset[str]
+    """What they do not show to others, of Hideable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +85,14 @@ class InboxStore:
         return self._deliver(keys.shared_row(conv), delivery, now)
 
     def _deliver(self, key: keys.Key, delivery: Delivery, now: int) -> bool:
-        """Up to three marks in one write: `last`, `read` when the member sent something in the batch, `mention` when
-        somebody mentioned them. When one of them is already further (a reader was faster, or the batch comes late), the
-        condition fails and the row that it returns says which; the others are moved without it. Marks never move
-        back, so each failure leaves fewer of them to move.
+        """Up to four marks in one write: `last`, `shown` when the batch has something to show, `read` when the member
+        said something in it, `mention` when somebody mentioned them. When one of them is already further (a reader was
+        faster, or the batch comes late), the condition fails and the row that it returns says which; the others are
+        moved without it. Marks never move back, so each failure leaves fewer of them to move.
         """
         marks = {LAST: delivery.newest.seq}
+        if delivery.shown is not None:
+            marks[SHOWN] = delivery.shown.seq
         if delivery.own is not None:
             marks[READ] = delivery.own.seq
         if delivery.mention:
@@ -82,7 +101,8 @@ class InboxStore:
             found = self._move(key, delivery, now, marks)
             if found is None:
                 return True
-            at = {LAST: found.last_seq, READ: found.read_seq, MENTION: found.mention_seq}
+            shown = found.shown.seq if found.shown is not None else NEVER
+            at = {LAST: found.last_seq, SHOWN: shown, READ: found.read_seq, MENTION: found.mention_seq}
             marks = {mark: seq for mark, seq in marks.items() if at[mark] < seq}
         return False
 
@@ -93,10 +113,13 @@ class InboxStore:
         values: dict[str, Any] = {":now": {"N": str(now)}, ":one": {"N": "1"}}
         values |= {f":{mark}": {"N": str(seq)} for mark, seq in marks.items()}
         if LAST in marks:
-            sets += ["last_n = :last_n", "newest = :newest"]
-            values |= {":last_n": {"N": str(delivery.newest.n)}, ":newest": _newest(delivery.newest)}
+            sets.append("last_n = :last_n")
+            values[":last_n"] = {"N": str(delivery.newest.n)}
             if delivery.ends:
                 sets.append("left_seq = :last_seq")
+        if SHOWN in marks and delivery.shown is not None:
+            sets.append("shown_ts = :shown_ts")
+            values[":shown_ts"] = {"N": str(delivery.shown.ts)}
         if READ in marks and delivery.own is not None:
             sets.append("read_n = :read_n")
             values[":read_n"] = {"N": str(delivery.own.n)}
@@ -110,7 +133,7 @@ class InboxStore:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self.client.exceptions.ConditionalCheckFailedException as e:
-            return _row_from(e.response["Item"])  # type: ignore[typeddict-item]
+            return row_from(e.response["Item"])  # type: ignore[typeddict-item]
         return None
 
     def mark_read(self, user: UserId, conv: ConvId, seq: Seq, n: int, now: int) -> bool:
@@ -157,38 +180,95 @@ class InboxStore:
             return False
         return True
 
-    def rows(self, user: UserId, *, consistent: bool = False) -> list[Row]:
-        """All rows of a user's inbox, those included that no fan-out has reached, completed where a group is large.
+    def row(self, user: UserId, conv: ConvId) -> Row | None:
+        """One row as of now, completed where its group is large. 2 R, and 1 R more for a large group."""
+        wanted = [keys.row(user, conv), keys.user(user)]
+        found = {item["sk"]["S"]: item for item in read_all(self.client, self.table, wanted, consistent=True)}
+        if (item := found.get(keys.ROW_PREFIX + conv)) is None:
+            return None
+        row = row_from(item)
+        is_shared = conv in _large_from(found.get(keys.USER, {})) and not row.left_seq
+        shared = self._shared_rows([conv], consistent=True) if is_shared else {}
+        return row.completed_by(shared[conv]) if conv in shared else row
 
-        ½ R or 1 R a 4 KiB: about 12 rows; and as much again for each large group.
+    def set_row(self, user: UserId, conv: ConvId, sets: Mapping[str, bool | str | int | None], now: int) -> None:
+        """Set `muted`, `pinned`, `draft`, `hidden_n` of a conversation; what is false, empty or None goes.
+
+        1 W (more for a draft of more than 800 bytes). Of two devices the later one wins, field by field.
+        """
+        values: dict[str, Any] = {":now": {"N": str(now)}, ":one": {"N": "1"}}
+        changes, removes = ["updated = :now"], []
+        for name, value in sets.items():
+            if value is None or value is False or value == "":
+                removes.append(name)
+            else:
+                changes.append(f"{name} = :{name}")
+                values[f":{name}"] = {"BOOL": True} if value is True else {"S" if name == "draft" else "N": str(value)}
+        removed = f" REMOVE {', '.join(removes)}" if removes else ""
+        self.client.update_item(
+            TableName=self.table,
+            Key=keys.row(user, conv),
+            UpdateExpression=f"SET {', '.join(changes)}{removed} ADD ver :one, rev :one",
+            ExpressionAttributeValues=values,
+        )
+
+    def hides(self, user: UserId) -> frozenset[str]:
+        """What a user does not show to others. 1 R."""
+        out = self.client.get_item(TableName=self.table, Key=keys.user(user), ConsistentRead=True)
+        return hides_from(out.get("Item", {}))
+
+    def set_hidden(self, user: UserId, what: str, *, hidden: bool) -> frozenset[str]:
+        """Show something to others, or do not; all that is not shown. 1 W."""
+        out = self.client.update_item(
+            TableName=self.table,
+            Key=keys.user(user),
+            UpdateExpression="ADD ver :one, hides :what" if hidden else "ADD ver :one DELETE hides :what",
+            ExpressionAttributeValues={":one": {"N": "1"}, ":what": {"SS": [what]}},
+            ReturnValues="ALL_NEW",
+        )
+        return hides_from(out["Attributes"])
+
+    def rows(self, user: UserId, *, consistent: bool = False) -> list[Row]:
+        """All rows of a user's inbox: see `whole`."""
+        return self.whole(user, consistent=consistent).rows
+
+    def whole(self, user: UserId, *, consistent: bool = False) -> Inbox:
+        """A user's inbox: all rows, those included that no fan-out has reached, completed where a group is large.
+
+        ½ R or 1 R a 4 KiB: about 30 rows; and as much again for each large group.
         """
         own: list[Row] = []
-        large: set[str] = set()
+        about: Item = {}
         for item in query_all(
             self.client,
             TableName=self.table,
-            KeyConditionExpression="pk = :user AND sk BETWEEN :rows AND :groups",
+            KeyConditionExpression="pk = :user AND sk BETWEEN :rows AND :user_item",
             ExpressionAttributeValues={
                 ":user": {"S": user},
                 ":rows": {"S": keys.ROW_PREFIX},
-                ":groups": {"S": keys.GROUPS},
+                ":user_item": {"S": keys.USER},
             },
             ConsistentRead=consistent,
         ):
-            if item["sk"]["S"] == keys.GROUPS:
-                large = _large_from(item)
+            if item["sk"]["S"] == keys.USER:
+                about = item
             else:
-                own.append(_row_from(item))
+                own.append(row_from(item))
         # Whoever has left sees nothing that came later, so their row is what it was then.
+        large = _large_from(about)
         shared = self._shared_rows(
             [row.conv for row in own if row.conv in large and not row.left_seq], consistent=consistent
         )
-        return [row.completed_by(shared[row.conv]) if row.conv in shared else row for row in own]
+        return Inbox(
+            rows=[row.completed_by(shared[row.conv]) if row.conv in shared else row for row in own],
+            hides=hides_from(about),
+            version=int(about.get("ver", {"N": "0"})["N"]),
+        )
 
     def _shared_rows(self, convs: Sequence[ConvId], *, consistent: bool) -> dict[ConvId, Row]:
         wanted = [keys.shared_row(conv) for conv in convs]
         found = read_all(self.client, self.table, wanted, consistent=consistent)
-        return {ConvId(item["pk"]["S"]): _row_from(item) for item in found}
+        return {ConvId(item["pk"]["S"]): row_from(item) for item in found}
 
     # ---- groups ------------------------------------------------------------------------------------------------------
 
@@ -208,7 +288,7 @@ class InboxStore:
             {
                 "Update": {
                     "TableName": self.table,
-                    "Key": keys.groups_of(user),
+                    "Key": keys.user(user),
                     "UpdateExpression": adds,
                     "ConditionExpression": count_is_below,
                     "ExpressionAttributeNames": {"#count": "count"} | ({"#large": "large"} if entry.large else {}),
@@ -232,11 +312,10 @@ class InboxStore:
     def _row_update(
         self, user: UserId, entry: Entry, *, read: Seq | None, left: bool, shared_mention: Seq = NEVER
     ) -> dict[str, Any]:
-        sets = ["last_seq = :seq", "last_n = :n", "newest = :newest", "updated = :now"]
+        sets = ["last_seq = :seq", "last_n = :n", "shown_seq = :seq", "shown_ts = :now", "updated = :now"]
         values: dict[str, Any] = {
             ":seq": {"N": str(entry.seq)},
             ":n": {"N": str(entry.n)},
-            ":newest": _newest(entry),
             ":now": {"N": str(entry.ts)},
             ":one": {"N": "1"},
         }
@@ -262,19 +341,19 @@ class InboxStore:
 
     def group_counts(self, users: Sequence[UserId]) -> dict[UserId, int]:
         """How many groups each of `users` is in. ½ R each."""
-        found = read_all(self.client, self.table, [keys.groups_of(user) for user in users])
+        found = read_all(self.client, self.table, [keys.user(user) for user in users])
         return {UserId(item["pk"]["S"]): int(item.get("count", {"N": "0"})["N"]) for item in found}
 
     def large_groups(self, user: UserId) -> list[ConvId]:
         """The large groups that a user is in, as of now; some that they have left may be among them. 1 R."""
-        out = self.client.get_item(TableName=self.table, Key=keys.groups_of(user), ConsistentRead=True)
+        out = self.client.get_item(TableName=self.table, Key=keys.user(user), ConsistentRead=True)
         return sorted(ConvId(conv) for conv in _large_from(out.get("Item", {})))
 
     def share_row(self, user: UserId, conv: ConvId) -> None:
         """From now on complete the user's row of `conv` by the shared one. 1 W."""
         self.client.update_item(
             TableName=self.table,
-            Key=keys.groups_of(user),
+            Key=keys.user(user),
             UpdateExpression="ADD #large :conv",
             ExpressionAttributeNames={"#large": "large"},
             ExpressionAttributeValues={":conv": {"SS": [conv]}},
@@ -302,7 +381,7 @@ class InboxStore:
     def shared_mention(self, conv: ConvId) -> Seq:
         """The newest entry that mentions everybody in a large group; 0 without one. 1 R."""
         out = self.client.get_item(TableName=self.table, Key=keys.shared_row(conv), ConsistentRead=True)
-        return _row_from(out["Item"]).mention_seq if "Item" in out else Seq(0)
+        return row_from(out["Item"]).mention_seq if "Item" in out else Seq(0)
 
     def uncount(self, user: UserId, row: Row) -> bool:
         """Take a dissolved group off a user's count. False when that was done already. 4 W.
@@ -312,13 +391,13 @@ class InboxStore:
         """
         not_taken_off = "attribute_exists(pk) AND attribute_not_exists(uncounted)"
         sets, values = ["uncounted = :true"], {":true": cast("Any", {"BOOL": True})}
-        if row.left_seq and row.last is not None:
-            last = row.last
+        if row.left_seq and row.shown is not None:
             sets += [
                 "last_seq = :seq",
                 "last_n = :n",
                 "left_seq = :left",
-                "newest = :newest",
+                "shown_seq = :shown_seq",
+                "shown_ts = :shown_ts",
                 "shared_mention = :mention",
             ]
             values |= {
@@ -326,7 +405,8 @@ class InboxStore:
                 ":n": {"N": str(row.last_n)},
                 ":left": {"N": str(row.left_seq)},
                 ":mention": {"N": str(row.mention_seq)},
-                ":newest": _last_value(last),
+                ":shown_seq": {"N": str(row.shown.seq)},
+                ":shown_ts": {"N": str(row.shown.ts)},
             }
         writes: list[dict[str, Any]] = [
             {
@@ -350,49 +430,72 @@ class InboxStore:
         return {
             "Update": {
                 "TableName": self.table,
-                "Key": keys.groups_of(user),
+                "Key": keys.user(user),
                 "UpdateExpression": "ADD #count :less" + ("" if still_large else " DELETE #large :conv"),
                 "ExpressionAttributeNames": names,
                 "ExpressionAttributeValues": values,
             }
         }
 
+    # ---- who is known to whom ----------------------------------------------------------------------------------------
 
-def _newest(entry: Entry) -> dict[str, Any]:
-    return _last_value(Last(entry.kind, entry.sender, entry.ts, preview(entry.kind, entry.body)))
+    def talks_to(self, user: UserId, others: Sequence[UserId]) -> set[UserId]:
+        """Those of `others` with whom a user has a direct conversation that has an entry. ½ R each."""
+        by_conv = {direct_conversation(user, other).conv: other for other in others}
+        found = read_all(self.client, self.table, [keys.row(user, conv) for conv in by_conv])
+        return {by_conv[row.conv] for row in map(row_from, found) if row.last_seq}
+
+    def hiding(self, users: Sequence[UserId], what: Hideable) -> set[UserId]:
+        """Those of `users` who do not show `what`. ½ R each."""
+        found = read_all(self.client, self.table, [keys.user(user) for user in users])
+        return {UserId(item["pk"]["S"]) for item in found if what in hides_from(item)}
+
+    def company(self, user: UserId) -> Company:
+        """The groups that a user is in, and what they do not show. ½ R a 30 groups."""
+        own: list[Row] = []
+        about: Item = {}
+        for item in query_all(
+            self.client,
+            TableName=self.table,
+            KeyConditionExpression="pk = :user AND sk BETWEEN :groups AND :user_item",
+            ExpressionAttributeValues={
+                ":user": {"S": user},
+                ":groups": {"S": keys.GROUP_ROW_PREFIX},
+                ":user_item": {"S": keys.USER},
+            },
+        ):
+            if item["sk"]["S"] == keys.USER:
+                about = item
+            else:
+                own.append(row_from(item))
+        return Company(
+            groups=frozenset(row.conv for row in own if not row.left_seq),
+            large=frozenset(ConvId(conv) for conv in _large_from(about)),
+            hides=hides_from(about),
+        )
+
+    def ended(self, convs: Sequence[ConvId]) -> set[ConvId]:
+        """Those large groups of `convs` that are dissolved: their members' own rows need not say so. ½ R each."""
+        return {conv for conv, row in self._shared_rows(convs, consistent=False).items() if row.left_seq}
 
 
-def _last_value(last: Last) -> dict[str, Any]:
-    return {
-        "M": {
-            "kind": {"S": last.kind},
-            "from": {"S": last.sender},
-            "ts": {"N": str(last.ts)},
-            "preview": {"S": last.preview},
-        }
-    }
+def hides_from(item: Item) -> frozenset[str]:
+    return frozenset(item.get("hides", {"SS": []})["SS"])
 
 
 def _large_from(item: Item) -> set[str]:
     return set(item.get("large", {"SS": []})["SS"])
 
 
-def _row_from(item: Item) -> Row:
+def row_from(item: Item) -> Row:
     def number(name: str) -> int:
         return int(item[name]["N"]) if name in item else 0
 
-    last = item["newest"]["M"] if "newest" in item else None
     return Row(
         conv=ConvId(cast("str", item["sk"]["S"])[len(keys.ROW_PREFIX) :]),
         last_seq=Seq(number("last_seq")),
         last_n=number("last_n"),
-        last=last
-        and Last(
-            kind=last["kind"]["S"],
-            sender=UserId(last["from"]["S"]),
-            ts=int(last["ts"]["N"]),
-            preview=last["preview"]["S"],
-        ),
+        shown=Shown(Seq(number("shown_seq")), number("shown_ts")) if "shown_seq" in item else None,
         read_seq=Seq(number("read_seq")),
         read_n=number("read_n"),
         ack_seq=Seq(number("ack_seq")),
@@ -400,4 +503,10 @@ def _row_from(item: Item) -> Row:
         updated=number("updated"),
         version=number("ver"),
         left_seq=Seq(number("left_seq")),
+        muted="muted" in item,
+        pinned="pinned" in item,
+        draft=item["draft"]["S"] if "draft" in item else "",
+        hidden_n=number("hidden_n") if "hidden_n" in item else None,
+        rev=number("rev"),
+        deleted=number("deleted"),
     )

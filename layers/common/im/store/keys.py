@@ -14,7 +14,9 @@ FORMER_PREFIX: Final = "PAST#"
 REQUEST_PREFIX: Final = "REQ#"
 ENTRY_PREFIX: Final = "MSG#"
 ROW_PREFIX: Final = "CONV#"
-GROUPS: Final = "GROUPS"
+GROUP_ROW_PREFIX: Final = ROW_PREFIX + "g:"
+USER: Final = "USER"
+DELETED_PREFIX: Final = "WITHOUT#"
 SHARED: Final = "SHARED"
 SLOT_PREFIX: Final = "slot:"
 
@@ -56,6 +58,21 @@ def entry(conv: ConvId, seq: Seq) -> Key:
     return _pair(conv, entry_sort(seq))
 
 
+def reaction_prefix(target: Seq) -> str:
+    """What the sort keys of all reactions to a message begin with."""
+    return f"REACT#{target:0{SEQ_DIGITS}d}#"
+
+
+def reaction(conv: ConvId, target: Seq, user: UserId) -> Key:
+    """How one user has reacted to a message."""
+    return _pair(conv, reaction_prefix(target) + user)
+
+
+def pins(conv: ConvId) -> Key:
+    """Which messages are pinned."""
+    return _pair(conv, "PINS")
+
+
 def cmid(conv: ConvId, sender: UserId, cmid: Cmid) -> Key:
     """The mark that a sender has begun to send a `cmid`. User ids hold no '#', so no two marks share a key."""
     return _pair(conv, f"CMID#{sender}#{cmid}")
@@ -66,9 +83,14 @@ def row(user: UserId, conv: ConvId) -> Key:
     return _pair(user, ROW_PREFIX + conv)
 
 
-def groups_of(user: UserId) -> Key:
-    """How many groups a user is in, and which of them are large. Right after the user's rows: one Query reads both."""
-    return _pair(user, GROUPS)
+def user(user: UserId) -> Key:
+    """What concerns all of a user's inbox. Right after the user's rows: one Query reads both."""
+    return _pair(user, USER)
+
+
+def deleted(user: UserId, conv: ConvId) -> Key:
+    """Which entries of a conversation a user has deleted for themself."""
+    return _pair(user, DELETED_PREFIX + conv)
 
 
 def shared_row(conv: ConvId) -> Key:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from im.domain.entries import Entry
+from im.domain.entries import Entry, preview
 from im.domain.group import GroupHead, JoinRequest, Member
-from im.domain.ids import UserId
+from im.domain.ids import Seq, UserId
 from im.domain.inbox import Row
+from im.domain.message_state import State
 from im.wire.frames import MAX_FRAME_BYTES, dumps
 
 ENVELOPE_BYTES: Final = 512
 """Room for everything in a frame that is not one of its items: the envelope, an id, a conversation id."""
 
 
-def entry_data(entry: Entry) -> dict[str, Any]:
-    """An entry of the protocol."""
+def entry_data(entry: Entry, quoted: Entry | None = None) -> dict[str, Any]:
+    """An entry of the protocol, with the message that it answers where the reader may see that."""
     out: dict[str, Any] = {
         "conv": entry.conv,
         "seq": entry.seq,
@@ -33,24 +34,57 @@ def entry_data(entry: Entry) -> dict[str, Any]:
         out["mentions"] = list(entry.mentions)
     if entry.reply_to is not None:
         out["reply_to"] = entry.reply_to
+    if entry.forwarded is not None:
+        out["forwarded"] = {"from": entry.forwarded.sender, "ts": entry.forwarded.ts}
+    if quoted is not None:
+        out["quote"] = _glimpse(quoted)
+        if quoted.state.changed:
+            out["quote"]["changed"] = quoted.state.changed
+    return out | _state_data(entry.state)
+
+
+def _state_data(state: State) -> dict[str, Any]:
+    if not state.changed:
+        return {}
+    out: dict[str, Any] = {"changed": state.changed}
+    if state.edited is not None:
+        out["edited"] = {"seq": state.edited.seq, "ts": state.edited.ts}
+    if state.recalled is not None:
+        out["recalled"] = {"by": state.recalled.by, "ts": state.recalled.ts}
+    if state.reactions:
+        out["reactions"] = {
+            emoji: {"count": count, "users": list(users)} for emoji, (count, users) in state.reactions.items()
+        }
+    if state.pinned:
+        out["pinned"] = True
     return out
 
 
-def row_data(row: Row) -> dict[str, Any]:
-    """A row of the protocol's inbox."""
-    last = row.last
+def _glimpse(entry: Entry) -> dict[str, Any]:
+    """An entry in one line."""
+    out = {"seq": entry.seq, "kind": entry.kind, "from": entry.sender, "ts": entry.ts, "preview": preview(entry)}
+    return out | ({"recalled": True} if entry.state.recalled is not None else {})
+
+
+def row_data(row: Row, last: Entry | None) -> dict[str, Any]:
+    """A row of the protocol's inbox, with the entry that a conversation list shows."""
     out = {
         "conv": row.conv,
         "last_seq": row.last_seq,
-        "last": last and {"kind": last.kind, "from": last.sender, "ts": last.ts, "preview": last.preview},
+        "last_n": row.last_n,
+        "last": _glimpse(last) if last is not None else None,
         "unread": row.unread,
         "read_seq": row.read_seq,
+        "read_n": row.read_n,
         "ack_seq": row.ack_seq,
         "mention_seq": row.open_mention,
-        "muted": False,
-        "pinned": False,
-        "draft": "",
-        "hidden": False,
+        "muted": row.muted,
+        "pinned": row.pinned,
+        "draft": row.draft,
+        "hidden": row.hidden,
+        "rev": row.rev,
+        "deleted": row.deleted,
+        "at": row.at,
         "updated": row.updated,
     }
     if row.left_seq:
@@ -109,13 +143,17 @@ def fitting(items: Iterable[Any], reserve: int = ENVELOPE_BYTES) -> list[Any]:
     return out
 
 
-def push_frames(entries: Sequence[Entry]) -> Iterator[str]:
-    """The `entries` pushes for ascending entries of one conversation: each frame holds consecutive ones and fits."""
+def push_frames(entries: Sequence[Entry], quoted: Mapping[Seq, Entry]) -> Iterator[str]:
+    """The `entries` pushes for ascending entries of one conversation: each frame holds consecutive ones and fits.
+
+    `quoted` are messages that they answer, by seq, as far as the reader may see them.
+    """
     frame: list[str] = []
     size = 0
     expected = 0
     for entry in entries:
-        text = dumps(entry_data(entry))
+        answered = quoted.get(entry.reply_to) if entry.reply_to is not None else None
+        text = dumps(entry_data(entry, answered))
         length = len(text.encode()) + 1
         if frame and (entry.seq != expected or size + length > MAX_FRAME_BYTES - ENVELOPE_BYTES):
             yield _entries_push(entries[0].conv, frame)

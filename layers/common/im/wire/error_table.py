@@ -15,8 +15,10 @@ CODES: Final[dict[type[errors.ImError], tuple[str, bool]]] = {
     errors.NotFound: ("not_found", False),
     errors.NotMember: ("not_member", False),
     errors.Muted: ("muted", False),
+    errors.RateLimited: ("rate_limited", False),
     errors.TooLarge: ("too_large", False),
     errors.TooManyGroups: ("too_large", False),
+    errors.Expired: ("expired", False),
     errors.Conflict: ("conflict", False),
     errors.Unavailable: ("unavailable", True),
 }
@@ -26,6 +28,6 @@ def describe(error: errors.ImError) -> dict[str, Any]:
     """The `error` of a reply."""
     code, retryable = CODES[type(error)]
     out: dict[str, Any] = {"code": code, "message": str(error), "retryable": retryable}
-    if isinstance(error, errors.Unavailable | errors.Muted):
+    if isinstance(error, errors.Unavailable | errors.Muted | errors.RateLimited):
         out["retry_after_ms"] = error.retry_after_ms
     return out

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from unicodedata import category
 
 from pydantic import (
     AfterValidator,
@@ -34,21 +35,101 @@ class Logout(Data):
     devices: Literal["this", "all"] = "this"
 
 
-class Send(Data):
-    """message.send: `conv`, or `to` for the direct conversation with a user."""
+CmidText = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+class Address(Data):
+    """`conv`, or `to` for the direct conversation with a user."""
 
     conv: str | None = None
     to: UserIdText | None = None
-    cmid: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Self:
+        if (self.conv is None) == (self.to is None):
+            raise ValueError("needs exactly one of conv and to")
+        return self
+
+
+class Send(Address):
+    """message.send"""
+
+    cmid: CmidText
     kind: Literal["text", "custom"]
     body: dict[str, Any]
     mentions: Annotated[list[str], Field(max_length=50)] = []
     reply_to: EntrySeq | None = None
 
+
+MAX_FORWARDED: Final = 30
+
+
+class Forward(Address):
+    """message.forward"""
+
+    cmid: CmidText
+    source: str
+    seqs: Annotated[list[EntrySeq], Field(min_length=1, max_length=MAX_FORWARDED)]
+    title: Annotated[str, StringConstraints(max_length=100)] = ""
+
+
+MAX_EMOJI_BYTES: Final = 48
+NO_EMOJI: Final = {"Cc", "Zs", "Zl", "Zp"}
+"""Controls and separators, as Unicode names its categories."""
+
+
+def _emoji(text: str) -> str:
+    # Not str.isprintable: what joins composed emoji is a format character.
+    if len(text.encode()) > MAX_EMOJI_BYTES or any(c in '"\\' or category(c) in NO_EMOJI for c in text):
+        raise ValueError(f"1 to {MAX_EMOJI_BYTES} bytes without spaces, quotes and control characters")
+    return text
+
+
+Emoji = Annotated[str, StringConstraints(min_length=1), AfterValidator(_emoji)]
+
+
+class Target(Data):
+    """One message that is to change."""
+
+    conv: str
+    seq: EntrySeq
+    cmid: CmidText | None = None
+
+
+class Edit(Target):
+    """message.edit"""
+
+    body: dict[str, Any]
+
+
+class Recall(Target):
+    """message.recall"""
+
+
+class React(Target):
+    """message.react"""
+
+    emoji: Emoji
+    on: bool
+
+
+class Pin(Target):
+    """message.pin"""
+
+    on: bool
+
+
+class Delete(Data):
+    """message.delete: some entries, or all up to one."""
+
+    conv: str
+    seqs: Annotated[list[EntrySeq], Field(min_length=1, max_length=100)] | None = None
+    up_to: EntrySeq | None = None
+
     @model_validator(mode="after")
-    def _one_address(self) -> Send:
-        if (self.conv is None) == (self.to is None):
-            raise ValueError("needs exactly one of conv and to")
+    def _one_choice(self) -> Self:
+        if (self.seqs is None) == (self.up_to is None):
+            raise ValueError("needs exactly one of seqs and up_to")
         return self
 
 
@@ -88,6 +169,52 @@ class Entries(Data):
         return self
 
 
+class ConvName(Data):
+    """sync.deleted, pins"""
+
+    conv: str
+
+
+class Nothing(Data):
+    """sync.read_all"""
+
+
+class Receipts(Data):
+    """sync.receipts"""
+
+    conv: str
+    seq: EntrySeq
+    list: Literal["read", "unread"] | None = None
+    cursor: UserIdText | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 100
+
+
+class RowSettings(Data):
+    """sync.settings: what is there is set."""
+
+    conv: str
+    muted: bool | None = None
+    pinned: bool | None = None
+    draft: Annotated[str, StringConstraints(max_length=1000)] | None = None
+    hidden: bool | None = None
+
+
+class Privacy(Data):
+    """sync.privacy: what is there is set."""
+
+    receipts: bool | None = None
+    presence: bool | None = None
+
+
+class MessagePage(Data):
+    """sync.reactions, edits: what belongs to one message, page by page."""
+
+    conv: str
+    seq: EntrySeq
+    cursor: Annotated[str, StringConstraints(max_length=64)] | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 100
+
+
 class Mark(Data):
     """One conversation up to one seq."""
 
@@ -105,6 +232,19 @@ class Unread(Data):
     """sync.unread; `cursor` for those with more conversations than a frame holds."""
 
     cursor: Annotated[str, StringConstraints(max_length=512)] | None = None
+
+
+class Presence(Data):
+    """sync.presence"""
+
+    users: Annotated[list[UserIdText], Field(min_length=1, max_length=100)]
+
+
+class Typing(Data):
+    """message.typing"""
+
+    conv: str
+    on: bool
 
 
 MAX_CUSTOM_BYTES: Final = 2048
