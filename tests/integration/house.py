@@ -40,6 +40,7 @@ from moto.sqs import models as moto_sqs
 from im.aws import clients
 from im.flows.append import Appender
 from im.flows.changes import Changes
+from im.flows.message_changes import MessageChanges
 from im.runtime import wiring
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -507,6 +508,8 @@ def built_house(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator
             "MAX_GROUP_ADMINS": "20",
             "MAX_GROUP_NAME": "64",
             "MAX_USERS_AT_ONCE": "200",
+            "RECALL_WINDOW_SECONDS": "120",
+            "EDIT_WINDOW_SECONDS": "86400",
             "JWT_SECRET_ID": "JwtSecret",
         }.items():
             monkeypatch.setenv(name, value)
@@ -530,6 +533,7 @@ def built_house(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator
         monkeypatch.setattr(wiring, "now_ms", lambda: house.now)
         monkeypatch.setattr(wiring, "Appender", partial(Appender, pause=house.pause))
         monkeypatch.setattr(wiring, "Changes", partial(Changes, pause=house.pause))
+        monkeypatch.setattr(wiring, "MessageChanges", partial(MessageChanges, pause=house.pause))
         monkeypatch.setattr(wiring, "ThreadPoolExecutor", _one_by_one)
         # AWS and botocore know 100 items since 2022; moto still refuses TransactGetItems above 25.
         monkeypatch.setattr(moto_responses, "TRANSACTION_MAX_ITEMS", 100)

@@ -105,6 +105,10 @@ class Appender:
                 if found is not None:
                     return Appended(found, duplicate=True)
 
+    def stored(self, draft: Draft) -> Entry | None:
+        """The entry that `draft` has become already, known by its sender and `cmid`. 2½ R and more."""
+        return self._stored_before(draft, self.store.tail(draft.conv), self.clock() + DEADLINE_MS)
+
     def _stored_before(self, draft: Draft, tail: Tail, deadline: int) -> Entry | None:
         """The entry of a `cmid` that is noted already, if it has come that far. 1 R and more, for refused senders."""
         if draft.cmid is None:

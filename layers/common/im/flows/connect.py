@@ -57,7 +57,7 @@ class Connections:
         )
         for loser in losers(self.policy, newcomer, before.slots, newcomer.since):
             if loser.name != newcomer.name:
-                self.connections.drop(caller.user, loser.name, loser.connection)
+                self.connections.drop(caller.user, loser.name, loser.connection, newcomer.since)
             if loser.alive(newcomer.since):
                 self._end(loser.connection, "replaced")
 
@@ -66,14 +66,15 @@ class Connections:
 
         `$disconnect` is best effort and may come late: the slot may be a newer connection's by now, and stays then.
         """
-        left = self.connections.drop(caller.user, self._slot(caller).name, caller.connection)
-        if left is not None and not left.slots:
+        now = self._slot(caller)
+        left = self.connections.drop(caller.user, now.name, caller.connection, now.since)
+        if left is not None and not any(slot.alive(now.since) for slot in left.slots):
             self._each_large_group(caller.user, lambda conv: self.audience.remove(conv, caller.user, left.opened))
 
     def ping(self, caller: Caller) -> Pong:
         """The time, and the version of the caller's inbox. 1 R, ½ R a 12 conversations, and ½ R a large group."""
         slots = self.connections.slots(caller.user)
-        version = version_of(self.inbox.rows(caller.user))
+        version = version_of(self.inbox.whole(caller.user))
         return Pong(self.clock(), str(version), lost=not any(s.connection == caller.connection for s in slots))
 
     def end_lost(self, caller: Caller, reply: str) -> None:
@@ -95,10 +96,12 @@ class Connections:
         The reply goes through the connection API: what a handler returns would come after the end.
         """
         if everywhere:
+            now = self.clock()
             for slot in self.connections.slots(caller.user):
                 if slot.connection != caller.connection:
-                    self.connections.drop(caller.user, slot.name, slot.connection)
-                    self._end(slot.connection, "logout")
+                    self.connections.drop(caller.user, slot.name, slot.connection, now)
+                    if slot.alive(now):
+                        self._end(slot.connection, "logout")
         self.close(caller)
         self.pusher.push(caller.connection, reply)
         self._end(caller.connection, "logout")

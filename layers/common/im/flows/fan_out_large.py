@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from im.aws.queue import Queued
-from im.domain.entries import epoch_before
+from im.domain.entries import epoch_before, newest_shown
 from im.domain.group_entries import added_by, ends_group
 from im.domain.group_rules import EVERYBODY
 from im.domain.ids import ConvId, Seq, UserId
@@ -79,7 +79,11 @@ class LargeFanOut:
         # After the senders' own rows, so that nobody's own message is unread for them.
         everybody = [entry.seq for entry in entries if EVERYBODY in entry.mentions]
         newest = Delivery(
-            newest=entries[-1], own=None, mention=max(everybody, default=Seq(0)), ends=ends_group(entries[-1])
+            newest=entries[-1],
+            shown=newest_shown(entries),
+            own=None,
+            mention=max(everybody, default=Seq(0)),
+            ends=ends_group(entries[-1]),
         )
         self.inbox.deliver_to_all(conv, newest, self.clock())
         pushed = self.pusher.push(queued, left, deadline)
@@ -131,4 +135,5 @@ class LargeFanOut:
             return
         now = self.clock()
         found = self.connections.of(users, consistent=True)
-        list(self.threads.map(lambda item: self.audience.add(conv, item[0], item[1].opened, now), found.items()))
+        alive = [(user, theirs) for user, theirs in found.items() if any(slot.alive(now) for slot in theirs.slots)]
+        list(self.threads.map(lambda item: self.audience.add(conv, item[0], item[1].opened, now), alive))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,8 @@ from im.domain.conversation import Direct, Group, parse_conversation
 from im.domain.entries import Entry
 from im.domain.errors import ImError, NotFound
 from im.domain.group import visible
-from im.domain.ids import Seq
+from im.domain.ids import Seq, UserId
+from im.domain.inbox import Row
 from im.flows.access import require_visible
 from im.flows.ports import Caller, Clock, Pusher
 from im.flows.pull import total
@@ -33,6 +35,7 @@ class Marker:
     connections: ConnectionStore
     pusher: Pusher
     clock: Clock
+    threads: Executor
 
     def read(self, caller: Caller, request: Mark) -> Mapping[str, Any]:
         """Move the caller's read mark; tell their other devices, and in a direct conversation the other side.
@@ -47,30 +50,58 @@ class Marker:
         entry = self._require_entry(caller, conversation, Seq(request.seq))
         now = self.clock()
         moved = self.inbox.mark_read(caller.user, conv, entry.seq, entry.n, now)
-        rows = self.inbox.rows(caller.user, consistent=True)
+        inbox = self.inbox.whole(caller.user, consistent=True)
+        rows = inbox.rows
         row = next(row for row in rows if row.conv == conv)
         reply = {"conv": conv, "read_seq": row.read_seq, "unread": row.unread, "total_unread": total(rows)}
         if moved:
             mark = {"conv": conv, "user": caller.user, "seq": row.read_seq}
-            counts = {"unread": row.unread, "total_unread": reply["total_unread"]}
+            counts = {"n": row.read_n, "unread": row.unread, "total_unread": reply["total_unread"]}
             frames = {caller.user: [encode_push("read", mark | counts)]}
-            if isinstance(conversation, Direct):
+            if isinstance(conversation, Direct) and "receipts" not in inbox.hides:
                 frames[conversation.other(caller.user)] = [encode_push("read", mark)]
             push_to_users(self.pusher, self.connections, frames, now, skip=caller.connection)
         return reply
+
+    def read_all(self, caller: Caller) -> Mapping[str, Any]:
+        """Move all of the caller's read marks to the end; tell their other devices, and the other sides of direct
+        conversations.
+
+        1 W and ½ R a conversation with something unread, 2 R a 30 conversations. What comes meanwhile stays unread.
+        """
+        now = self.clock()
+        inbox = self.inbox.whole(caller.user, consistent=True)
+        unread = [row for row in inbox.rows if row.unread]
+
+        def mark(row: Row) -> bool:
+            return self.inbox.mark_read(caller.user, row.conv, row.last_seq, row.last_n, now)
+
+        moved = [row for row, done in zip(unread, self.threads.map(mark, unread), strict=True) if done]
+        frames: dict[UserId, list[str]] = {}
+        for row in moved if "receipts" not in inbox.hides else []:
+            conversation = parse_conversation(row.conv)
+            if isinstance(conversation, Direct):
+                data = {"conv": row.conv, "user": caller.user, "seq": row.last_seq}
+                frames[conversation.other(caller.user)] = [encode_push("read", data)]
+        if moved:
+            frames[caller.user] = [encode_push("inbox", {})]
+            push_to_users(self.pusher, self.connections, frames, now, skip=caller.connection)
+        return {"total_unread": total(self.inbox.rows(caller.user, consistent=True))}
 
     def received(self, caller: Caller, acks: Sequence[Mark]) -> None:
         """Move the caller's ack marks; in direct conversations, tell the other side. 1 W a mark that moves.
 
         The forms of all marks are checked before the first one is written; one that names no entry stops none of the
-        others, and is what the reply then says. Nothing is read while the row says that the
-        fan-out has been there; else the entry is looked for: ½ R, and 1 R more in a group.
+        others, and is what the reply then says. With a direct conversation 1 R. Nothing else is read while the row says
+        that the fan-out has been there; else the entry is looked for: ½ R, and 1 R more in a group.
         """
         checked = [(parse_conversation(mark.conv, f"data.acks.{i}.conv"), Seq(mark.seq)) for i, mark in enumerate(acks)]
+        any_direct = False
         for conversation, _ in checked:
             if isinstance(conversation, Direct):
+                any_direct = True
                 require_visible(self.groups, conversation, caller.user)
-        unknown = None
+        unknown, hides = None, self.inbox.hides(caller.user) if any_direct else frozenset()
         for conversation, seq in checked:
             conv = conversation.conv
             moved = self.inbox.mark_received(caller.user, conv, seq, must_be_delivered=True)
@@ -81,7 +112,7 @@ class Marker:
                     unknown = unknown or e
                     continue
                 moved = self.inbox.mark_received(caller.user, conv, seq, must_be_delivered=False)
-            if moved and isinstance(conversation, Direct):
+            if moved and isinstance(conversation, Direct) and "receipts" not in hides:
                 frame = encode_push("delivered", {"conv": conv, "user": caller.user, "seq": seq})
                 frames = {conversation.other(caller.user): [frame]}
                 push_to_users(self.pusher, self.connections, frames, self.clock(), skip=None)

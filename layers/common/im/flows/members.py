@@ -32,6 +32,8 @@ class _Known:
     people: dict[UserId, Spans]
     whole_since: Seq | None = None
     """When everybody is known who was a member then or later."""
+    members: tuple[UserId, ...] | None = None
+    """All of them, when they have been listed."""
 
 
 class MemberLists:
@@ -67,6 +69,23 @@ class MemberLists:
         with self._lock:
             self._keep(key, people).whole_since = since
         return people
+
+    def members(self, conv: ConvId, epoch: Seq) -> tuple[UserId, ...]:
+        """The members of a group of any size in the state `epoch` or a newer one, nobody who has left.
+
+        2 R and 1 R a 30 members when not known.
+        """
+        key = (conv, epoch)
+        with self._lock:
+            known = self._known.get(key)
+            if known is not None and known.members is not None:
+                self._known.move_to_end(key)
+                return known.members
+        found, _ = self._groups.members(conv, epoch)
+        members = tuple(member.user for member in found)
+        with self._lock:
+            self._keep(key, {member.user: member.spans for member in found}).members = members
+        return members
 
     def among(self, conv: ConvId, epoch: Seq, users: Sequence[UserId]) -> dict[UserId, Spans]:
         """Those of `users` who are or were members, for entries of `epoch`. 2 R for each who is not known."""

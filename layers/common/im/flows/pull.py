@@ -5,23 +5,26 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from im.domain.conversation import Group, parse_conversation
-from im.domain.entries import Entry
+from im.domain.deletions import Deletions
+from im.domain.entries import CHANGES, Entry
 from im.domain.errors import BadRequest
 from im.domain.group import Spans, visible
 from im.domain.ids import ConvId, UserId
-from im.domain.inbox import InboxVersion, Row, changed_since, parse_version, version_of
+from im.domain.inbox import Hideable, InboxVersion, Row, changed_since, parse_version, version_of
 from im.flows.access import require_visible
+from im.flows.seen import as_seen, seen_data
 from im.store.conversations import ConversationStore
+from im.store.deletions import DeletionStore
 from im.store.groups import GroupStore
 from im.store.inbox import InboxStore
 from im.store.keys import MAX_SEQ
 from im.wire import requests
-from im.wire.entries import entry_data, fitting, row_data
+from im.wire.entries import fitting, row_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,38 +40,67 @@ class _Page:
 
 @dataclass(frozen=True, slots=True)
 class Puller:
-    """The reading use cases of the route `sync`. Replies stay within a frame; a cursor or `more` tells of the rest."""
+    """What the route `sync` tells of conversations. Replies stay within a frame; a cursor or `more` tells of more."""
 
     store: ConversationStore
     groups: GroupStore
     inbox: InboxStore
+    deletions: DeletionStore
 
     def conversations(self, user: UserId, request: requests.Inbox) -> Mapping[str, Any]:
-        """Rows that changed since `since`, newest first.
+        """Rows that changed since `since`, pinned ones first, then newest first.
 
-        ½ R a 12 conversations of the user, whatever changed, and ½ R a large group.
+        ½ R a 30 conversations of the user, whatever changed, and ½ R a large group; then ½ R a row of the page for what
+        it shows (more for a long message), and as much again where the user has deleted something.
 
         All pages carry the version as it was at the first one: a row that changes between two pages may be missing in
         both, and is told by the next sync.
         """
-        rows = self.inbox.rows(user)
+        inbox = self.inbox.whole(user)
         if request.cursor is None:
             since = parse_version(request.since) if request.since is not None else None
-            version, after = version_of(rows), None
+            version, after = version_of(inbox), None
         else:
             since, version, after = _inbox_cursor(request.cursor)
-        changed = sorted((r for r in changed_since(rows, since) if r.last is not None), key=_newest_first)
+        # A row that only its reader has written yet has nothing to show: the fan-out is on its way.
+        changed = sorted((r for r in changed_since(inbox, since) if r.shown is not None or r.rev), key=_place)
         if after is not None:
-            changed = [row for row in changed if _newest_first(row) > after]
-        page = fitting([row_data(row) for row in changed[: request.limit]], reserve=2048)
-        reply: dict[str, Any] = {"conversations": page, "inbox": str(version)}
+            changed = [row for row in changed if _place(row) > after]
+        some = changed[: request.limit]
+        last = self.last_entries(user, some)
+        page = fitting([row_data(row, last.get(row.conv)) for row in some], reserve=2048)
+        reply: dict[str, Any] = {"conversations": page, "inbox": str(version), "privacy": privacy_data(inbox.hides)}
         if len(page) < len(changed):
-            place = _newest_first(changed[len(page) - 1])
-            reply["cursor"] = _pack([str(since) if since else None, str(version), *place])
+            reply["cursor"] = _pack([str(since) if since else None, str(version), *_place(changed[len(page) - 1])])
         return reply
 
+    def last_entries(self, user: UserId, rows: Sequence[Row]) -> dict[ConvId, Entry]:
+        """What the conversation list shows of some rows: the newest entry that is no change and not deleted.
+
+        ½ R a row (more for a long message); where the user has deleted entries ½ R, and where the newest one is among
+        them 1 R and ½ R a 4 KiB of the 100 before it: those are looked through, and then nothing is shown.
+        """
+        found = self.store.found((row.conv, row.shown.seq) for row in rows if row.shown is not None)
+        out = {entry.conv: entry for entry in found.values()}
+        deleted = self.deletions.of_all(user, [row.conv for row in rows if row.deleted])
+        for conv, deletions in deleted.items():
+            if conv in out and out[conv].seq in deletions:
+                before = self._shown_before(user, out.pop(conv), deletions)
+                out |= {conv: before} if before is not None else {}
+        return out
+
+    def _shown_before(self, user: UserId, entry: Entry, deletions: Deletions) -> Entry | None:
+        conversation = parse_conversation(entry.conv)
+        spans = require_visible(self.groups, conversation, user)
+        page = self._descending(entry.conv, spans, entry.seq - 1, 100)
+        kept = [e for e in page.entries if e.kind not in CHANGES and e.seq not in deletions and visible(spans, e.seq)]
+        return as_seen(kept[0], spans) if kept else None
+
     def entries(self, user: UserId, request: requests.Entries) -> Mapping[str, Any]:
-        """A page of a conversation, of what the caller may see. 2 R for a group, and 1 R or ½ R a 4 KiB of entries.
+        """A page of a conversation, of what the caller may see, as they see it.
+
+        2 R for a group, and 1 R or ½ R a 4 KiB of entries; 1 R for what the caller has deleted, ½ R for each message
+        that is answered and not on the page.
 
         Ascending reads fill holes at the log's end, so they are consistent; descending ones read history and are not.
         What is missing in the ascending replies to one after the other is closed to the caller. A page never crosses
@@ -85,7 +117,7 @@ class Puller:
             # Removed while the page was read? Then it holds nothing of what came after that.
             spans = require_visible(self.groups, conversation, user)
             page = replace(page, entries=[entry for entry in page.entries if visible(spans, entry.seq)])
-        return self._reply(conv, spans, page, ascending=ascending)
+        return self._reply(user, conv, spans, page, ascending=ascending)
 
     def _ascending(self, conv: ConvId, spans: Spans, first: int, limit: int) -> _Page:
         span = next((span for span in spans if span.last is None or span.last >= first), None)
@@ -103,8 +135,9 @@ class Puller:
         found = self.store.entries(conv, span.first, last, limit=limit, ascending=False, consistent=False)
         return _Page(found.entries, last, whole=False)
 
-    def _reply(self, conv: ConvId, spans: Spans, page: _Page, *, ascending: bool) -> Mapping[str, Any]:
-        fit = fitting([entry_data(entry) for entry in page.entries])
+    def _reply(self, user: UserId, conv: ConvId, spans: Spans, page: _Page, *, ascending: bool) -> Mapping[str, Any]:
+        deletions = self.deletions.of(user, conv) if page.entries else Deletions()
+        fit = fitting(seen_data(self.store, conv, spans, page.entries, deletions))
         if spans[-1].last is not None:
             last_seq: int = spans[-1].last
         elif ascending and page.whole and fit and len(fit) == len(page.entries):
@@ -141,16 +174,22 @@ def total(rows: Iterable[Row]) -> int:
     return sum(row.unread for row in rows)
 
 
-def _newest_first(row: Row) -> tuple[int, str]:
-    return (-(row.last.ts if row.last else 0), row.conv)
+def privacy_data(hides: Collection[str]) -> dict[str, bool]:
+    """What others are told of a user."""
+    return {name: name not in hides for name in get_args(Hideable)}
 
 
-def _inbox_cursor(text: str) -> tuple[InboxVersion | None, InboxVersion, tuple[int, str]]:
-    since, version, ts, conv = _unpack(text, 4)
+def _place(row: Row) -> tuple[int, int, str]:
+    """Where a row stands in the list."""
+    return (0 if row.pinned else 1, -row.at, row.conv)
+
+
+def _inbox_cursor(text: str) -> tuple[InboxVersion | None, InboxVersion, tuple[int, int, str]]:
+    since, version, group, ts, conv = _unpack(text, 5)
     at = parse_version(str(version))
-    if at is None or not isinstance(ts, int):
+    if at is None or not isinstance(group, int) or not isinstance(ts, int):
         raise BadRequest("data.cursor", "not one of ours")
-    return parse_version(since) if isinstance(since, str) else None, at, (ts, str(conv))
+    return parse_version(since) if isinstance(since, str) else None, at, (group, ts, str(conv))
 
 
 def _pack(values: list[Any]) -> str:

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from im.aws.queue import Queued
+from im.domain.entries import Entry
 from im.domain.group import Spans, visible
-from im.domain.ids import UserId
+from im.domain.ids import Seq, UserId
 from im.domain.push import PushOutcome
 from im.domain.signin import Slot
 from im.flows.ports import Clock, Pusher
 from im.flows.push_to import push_frames_to
+from im.flows.seen import answered, as_seen, quotes
 from im.store.connections import ConnectionStore
+from im.store.conversations import ConversationStore
 from im.wire.entries import push_frames
 
 log = logging.getLogger("im")
@@ -38,6 +41,7 @@ class Pushed:
 class EntryPusher:
     """Pushes entries."""
 
+    log: ConversationStore
     connections: ConnectionStore
     pusher: Pusher
     clock: Clock
@@ -46,8 +50,9 @@ class EntryPusher:
     def push(self, queued: Sequence[Queued], recipients: Mapping[UserId, Spans], deadline: int) -> Pushed:
         """Push ascending entries of one conversation to all connections of the recipients, each what they may see.
 
-        ½ R a recipient, 1 push a connection and 32 KiB. The connection that sent an entry does not get it. No push
-        begins after `deadline`, in milliseconds since the epoch. Never raises: a client finds the hole by itself.
+        ½ R a recipient and an answered message, 1 push a connection and 32 KiB. The connection that sent an entry does
+        not get it. No push begins after `deadline`, in milliseconds since the epoch. Never raises: a client finds the
+        hole by itself.
         """
         try:
             found = self.connections.of(list(recipients))
@@ -55,18 +60,34 @@ class EntryPusher:
             log.exception("no connections could be read: nobody is pushed to", extra={"conv": queued[0].entry.conv})
             return Pushed(failed=len(recipients))
         targets = [(user, slot, recipients[user]) for user, theirs in found.items() for slot in theirs.slots]
-        outcomes = list(self.threads.map(partial(self._push, queued, deadline), targets))
+        quoted = self._answered([q.entry for q in queued]) if targets else {}
+        outcomes = list(self.threads.map(partial(self._push, queued, quoted, deadline), targets))
         return Pushed(
             pushed=outcomes.count(PushOutcome.SENT),
             gone=outcomes.count(PushOutcome.GONE),
             failed=outcomes.count(PushOutcome.FAILED),
         )
 
-    def _push(self, queued: Sequence[Queued], deadline: int, target: tuple[UserId, Slot, Spans]) -> PushOutcome | None:
+    def _answered(self, entries: Sequence[Entry]) -> Mapping[Seq, Entry]:
+        try:
+            return answered(self.log, entries[0].conv, entries)
+        except Exception:  # a quote is a courtesy too
+            log.exception("no quotes", extra={"conv": entries[0].conv})
+            return {}
+
+    def _push(
+        self,
+        queued: Sequence[Queued],
+        quoted: Mapping[Seq, Entry],
+        deadline: int,
+        target: tuple[UserId, Slot, Spans],
+    ) -> PushOutcome | None:
         user, slot, spans = target
-        entries = [q.entry for q in queued if visible(spans, q.entry.seq) and q.origin != slot.connection]
+        open_to_them = [q for q in queued if visible(spans, q.entry.seq) and q.origin != slot.connection]
+        entries = [as_seen(q.entry, spans) for q in open_to_them]
         if not entries:
             return None
         if self.clock() > deadline:
             return PushOutcome.FAILED
-        return push_frames_to(self.pusher, self.connections, user, slot, push_frames(entries), self.clock())
+        frames = push_frames(entries, quotes(quoted, spans))
+        return push_frames_to(self.pusher, self.connections, user, slot, frames, self.clock())

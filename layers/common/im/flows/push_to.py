@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Final
 
 from im.domain.ids import ConnectionId, UserId
@@ -38,7 +39,7 @@ def push_frames_to(
             if outcome is not PushOutcome.SENT:
                 break
         if outcome is PushOutcome.GONE and now - slot.since > YOUNG_MS:
-            connections.drop(user, slot.name, slot.connection)
+            connections.drop(user, slot.name, slot.connection, now)
     except Exception:
         log.exception("push failed", extra={"user": user, "connection": slot.connection})
         return PushOutcome.FAILED
@@ -52,14 +53,21 @@ def push_to_users(
     now: int,
     *,
     skip: ConnectionId | None,
+    threads: Executor | None = None,
 ) -> None:
-    """Push each user's frames to all of their devices but the connection `skip`. ½ R a user. Never raises."""
+    """Push each user's frames to all of their devices but the connection `skip`. ½ R a user. Never raises.
+
+    One connection after the other; with `threads`, several at once.
+    """
     try:
         found = connections.of(list(frames))
     except Exception:
         log.exception("no connections could be read: nobody is pushed to")
         return
-    for user, theirs in found.items():
-        for slot in theirs.slots:
-            if slot.connection != skip:
-                push_frames_to(pusher, connections, user, slot, frames[user], now)
+    targets = [(user, slot) for user, theirs in found.items() for slot in theirs.slots if slot.connection != skip]
+
+    def push(target: tuple[UserId, Slot]) -> None:
+        user, slot = target
+        push_frames_to(pusher, connections, user, slot, frames[user], now)
+
+    list(map(push, targets) if threads is None else threads.map(push, targets))

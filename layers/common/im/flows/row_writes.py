@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from im.aws.queue import Queued
-from im.domain.entries import Entry
+from im.domain.entries import CHANGES, Entry, newest_shown
 from im.domain.group import Spans, visible
 from im.domain.group_entries import ends_group
 from im.domain.group_rules import EVERYBODY
@@ -67,11 +67,13 @@ class RowWriter:
         theirs = [entry for entry in entries if visible(people[user], entry.seq)]
         if not theirs:
             return False
-        own = [entry for entry in theirs if entry.sender == user]
+        # Whoever changes a message has not read what came before the change, as they have who say something.
+        own = [entry for entry in theirs if entry.sender == user and entry.kind not in CHANGES]
         mentions = [e.seq for e in theirs if e.sender != user and (user in e.mentions or EVERYBODY in e.mentions)]
         newest = theirs[-1]
         delivery = Delivery(
             newest=newest,
+            shown=newest_shown(theirs),
             own=own[-1] if own else None,
             mention=max(mentions, default=Seq(0)),
             # The end of a large group is said by the row that its members share. A row that said so itself would be

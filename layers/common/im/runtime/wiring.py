@@ -15,34 +15,54 @@ from im.aws.queue import FanoutQueue
 from im.aws.secrets import RotatingSecret
 from im.aws.tokens import Keys, PublishedKeys, SharedSecret, TokenVerifier
 from im.domain.group import GroupLimits
+from im.domain.message_rules import Windows
 from im.flows.admission import Admissions
-from im.flows.append import Appender
+from im.flows.append import Appended, Appender
 from im.flows.broadcast import Broadcast
 from im.flows.changes import Changes
 from im.flows.connect import Connections
+from im.flows.delete import Deleter
+from im.flows.details import Details
 from im.flows.fan_out import FanOut
 from im.flows.fan_out_large import LargeFanOut
 from im.flows.groups import Groups
 from im.flows.mark import Marker
 from im.flows.members import MemberLists
+from im.flows.message_changes import MessageChanges
 from im.flows.ports import Caller
+from im.flows.presence import PresenceViewer
 from im.flows.pull import Puller
 from im.flows.push_entries import EntryPusher
+from im.flows.receipts import Receipts
 from im.flows.row_writes import RowWriter
 from im.flows.send import Sender
+from im.flows.settings import Settings as UserSettings
+from im.flows.typing import TypingPace, TypingTeller
 from im.runtime.router import REPLIED, Operation, Router
 from im.runtime.settings import Settings
 from im.store.audience import AudienceStore
 from im.store.connections import ConnectionStore
 from im.store.conversations import ConversationStore
+from im.store.deletions import DeletionStore
 from im.store.group_changes import GroupChangeStore
 from im.store.groups import GroupStore
 from im.store.inbox import InboxStore
+from im.store.message_changes import MessageChangeStore
+from im.store.others import OthersStore
 from im.wire import requests
 from im.wire.frames import Request, encode_reply
 
+MARK_THREADS: Final = 8
+"""Conversations that are marked as read at once."""
+
 CONNECT_THREADS: Final = 8
 """Large groups of one user that are written to at once when a connection opens."""
+
+TYPING_THREADS: Final = 8
+"""Connections that are told at once that somebody is writing."""
+
+PRESENCE_THREADS: Final = 16
+"""Users at once whose groups are looked at."""
 
 D = TypeVar("D", bound=requests.Data)
 
@@ -98,14 +118,35 @@ def connect_router(flows: Connections) -> Router:
 def message_router(settings: Settings) -> Router:
     """The route `message`."""
     dynamodb, table = clients.dynamodb(), settings.text("CONVERSATION_TABLE")
-    sender = Sender(
-        admissions=Admissions(GroupStore(dynamodb, table)),
-        appender=Appender(ConversationStore(dynamodb, table), now_ms),
-        queue=FanoutQueue(clients.sqs(), settings.text("FANOUT_QUEUE_URL")),
+    log, groups = ConversationStore(dynamodb, table), GroupStore(dynamodb, table)
+    admissions = Admissions(groups)
+    queue = FanoutQueue(clients.sqs(), settings.text("FANOUT_QUEUE_URL"))
+    devices = ConnectionStore(dynamodb, settings.text("CONNECTION_TABLE"))
+    pusher = ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT")))
+    sender = Sender(log, groups, admissions, Appender(log, now_ms), queue)
+    changes = MessageChanges(
+        log=log,
+        store=MessageChangeStore(dynamodb, table),
+        admissions=admissions,
+        queue=queue,
+        clock=now_ms,
+        windows=Windows(
+            recall=settings.number("RECALL_WINDOW_SECONDS") * 1000, edit=settings.number("EDIT_WINDOW_SECONDS") * 1000
+        ),
+    )
+    deleter = Deleter(log, groups, DeletionStore(dynamodb, settings.text("INBOX_TABLE")), devices, pusher, now_ms)
+    typing = TypingTeller(
+        admissions=admissions,
+        log=log,
+        members=MemberLists(groups, log),
+        connections=devices,
+        pusher=pusher,
+        clock=now_ms,
+        pace=TypingPace(),
+        threads=ThreadPoolExecutor(TYPING_THREADS, thread_name_prefix="typing"),
     )
 
-    def send(caller: Caller, request: requests.Send) -> Mapping[str, Any]:
-        appended = sender.send(caller, request)
+    def stored(appended: Appended) -> Mapping[str, Any]:
         entry = appended.entry
         return {
             "conv": entry.conv,
@@ -115,7 +156,19 @@ def message_router(settings: Settings) -> Router:
             "duplicate": appended.duplicate,
         }
 
-    return Router("message", {"send": _operation(requests.Send, send)})
+    return Router(
+        "message",
+        {
+            "send": _operation(requests.Send, lambda caller, data: stored(sender.send(caller, data))),
+            "forward": _operation(requests.Forward, lambda caller, data: stored(sender.forward(caller, data))),
+            "edit": _operation(requests.Edit, lambda caller, data: stored(changes.edit(caller, data))),
+            "recall": _operation(requests.Recall, lambda caller, data: stored(changes.recall(caller, data))),
+            "react": _operation(requests.React, lambda caller, data: stored(changes.react(caller, data))),
+            "pin": _operation(requests.Pin, lambda caller, data: stored(changes.pin(caller, data))),
+            "delete": _operation(requests.Delete, deleter.delete),
+            "typing": _operation(requests.Typing, typing.tell),
+        },
+    )
 
 
 def sync_router(settings: Settings) -> Router:
@@ -124,7 +177,9 @@ def sync_router(settings: Settings) -> Router:
     store = ConversationStore(dynamodb, settings.text("CONVERSATION_TABLE"))
     groups = GroupStore(dynamodb, settings.text("CONVERSATION_TABLE"))
     inbox = InboxStore(dynamodb, settings.text("INBOX_TABLE"))
-    puller = Puller(store, groups, inbox)
+    deletions = DeletionStore(dynamodb, settings.text("INBOX_TABLE"))
+    puller = Puller(store, groups, inbox, deletions)
+    details = Details(store, groups, MessageChangeStore(dynamodb, settings.text("CONVERSATION_TABLE")), deletions)
     marker = Marker(
         store=store,
         groups=groups,
@@ -132,7 +187,19 @@ def sync_router(settings: Settings) -> Router:
         connections=ConnectionStore(dynamodb, settings.text("CONNECTION_TABLE")),
         pusher=ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT"))),
         clock=now_ms,
+        threads=ThreadPoolExecutor(MARK_THREADS, thread_name_prefix="mark"),
     )
+
+    deleter = Deleter(store, groups, deletions, marker.connections, marker.pusher, now_ms)
+    presence = PresenceViewer(
+        connections=marker.connections,
+        inbox=inbox,
+        clock=now_ms,
+        threads=ThreadPoolExecutor(PRESENCE_THREADS, thread_name_prefix="presence"),
+    )
+
+    receipts = Receipts(store, groups, OthersStore(dynamodb, settings.text("INBOX_TABLE")))
+    own = UserSettings(groups, inbox, puller, marker.connections, marker.pusher, now_ms)
 
     def ack(caller: Caller, request: requests.Ack) -> Mapping[str, Any]:
         marker.received(caller, request.acks)
@@ -143,9 +210,18 @@ def sync_router(settings: Settings) -> Router:
         {
             "inbox": _operation(requests.Inbox, lambda caller, data: puller.conversations(caller.user, data)),
             "entries": _operation(requests.Entries, lambda caller, data: puller.entries(caller.user, data)),
+            "reactions": _operation(requests.MessagePage, details.reactions),
+            "edits": _operation(requests.MessagePage, details.edits),
+            "pins": _operation(requests.ConvName, details.pins),
+            "deleted": _operation(requests.ConvName, deleter.deleted),
             "unread": _operation(requests.Unread, lambda caller, data: puller.unread(caller.user, data)),
             "read": _operation(requests.Mark, marker.read),
+            "read_all": _operation(requests.Nothing, lambda caller, _: marker.read_all(caller)),
+            "receipts": _operation(requests.Receipts, receipts.receipts),
+            "settings": _operation(requests.RowSettings, own.set_row),
+            "privacy": _operation(requests.Privacy, own.set_privacy),
             "ack": _operation(requests.Ack, ack),
+            "presence": _operation(requests.Presence, presence.look),
         },
     )
 
@@ -241,6 +317,7 @@ def _broadcast(settings: Settings, dynamodb: Any, threads: ThreadPoolExecutor) -
         audience=AudienceStore(dynamodb, settings.text("AUDIENCE_TABLE")),
         parts=SqsPartQueue(clients.sqs(), settings.text("BROADCAST_QUEUE_URL")),
         pusher=EntryPusher(
+            log=ConversationStore(dynamodb, table),
             connections=ConnectionStore(dynamodb, settings.text("CONNECTION_TABLE")),
             pusher=ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT"))),
             clock=now_ms,

@@ -1,0 +1,163 @@
+"""A message changes: decided on what it is, stored with its entry in one transaction, told to everybody."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from im.domain.conversation import Direct, Group, parse_conversation
+from im.domain.entries import Draft, Entry, Tail
+from im.domain.errors import Conflict, ImError, NotFound, NotMember, TooLarge, Unavailable
+from im.domain.group import WHOLE, Role, Spans, visible
+from im.domain.group_rules import check_may_send
+from im.domain.ids import Cmid, ConvId, Seq, UserId
+from im.domain.message_rules import (
+    MAX_PINNED,
+    Edit,
+    MessageChange,
+    Pin,
+    React,
+    Recall,
+    Target,
+    Windows,
+    require_editable,
+    require_message,
+)
+from im.flows.admission import Admissions
+from im.flows.append import Appended
+from im.flows.bodies import checked_body
+from im.flows.ports import Caller, Clock, Queue
+from im.store.conversations import ConversationStore
+from im.store.message_changes import MessageChangeStore
+from im.wire import requests
+from im.wire.frames import dumps
+
+DEADLINE_MS: Final = 10_000
+"""How long a change may compete for its place. Below the function's time-out, so that the answer is ours."""
+
+FIRST_WAIT_S: Final = 0.01
+LONGEST_WAIT_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class MessageChanges:
+    """The use cases of message.edit, recall, react and pin.
+
+    Each costs 4 W and 3 R and 1 queue request, and what `MessageChangeStore.commit` says; 4 R more for somebody who is
+    new to this function in this state of a group. A repeat is found by the state of the message, or by its `cmid`; its
+    entry is queued again: nobody knows whether the first try came that far, and the fan-out does nothing twice.
+    """
+
+    log: ConversationStore
+    store: MessageChangeStore
+    admissions: Admissions
+    queue: Queue
+    clock: Clock
+    windows: Windows
+    pause: Callable[[float], None] = time.sleep
+    """Waits for so many seconds."""
+
+    def edit(self, caller: Caller, request: requests.Edit) -> Appended:
+        """The caller's message says something else."""
+
+        def decide(target: Target) -> MessageChange:
+            require_editable(target.message)
+            body = checked_body(target.message.kind, request.body)
+            return Edit(caller.user, body.stored, {"body": body.known}, self.windows.edit)
+
+        return self._change(caller, request, decide)
+
+    def recall(self, caller: Caller, request: requests.Recall) -> Appended:
+        """A message is taken back."""
+        return self._change(caller, request, lambda _: Recall(caller.user, self.windows.recall), even_muted=True)
+
+    def react(self, caller: Caller, request: requests.React) -> Appended:
+        """The caller reacts to a message, or does not any more."""
+        return self._change(caller, request, lambda _: React(caller.user, request.emoji, request.on))
+
+    def pin(self, caller: Caller, request: requests.Pin) -> Appended:
+        """A message is pinned, or not any more."""
+        return self._change(caller, request, lambda _: Pin(request.on))
+
+    def _change(
+        self,
+        caller: Caller,
+        request: requests.Target,
+        decide: Callable[[Target], MessageChange],
+        *,
+        even_muted: bool = False,
+    ) -> Appended:
+        conversation = parse_conversation(request.conv)
+        if isinstance(conversation, Direct) and caller.user not in conversation.peers:
+            raise NotMember(conversation.conv)
+        conv, cmid = conversation.conv, Cmid(request.cmid) if request.cmid is not None else None
+        deadline = self.clock() + DEADLINE_MS
+        attempt = 0
+        while True:
+            tail = self.log.tail(conv, consistent=attempt > 0)
+            try:
+                role, spans = self._admitted(conversation, caller.user, tail, even_muted=even_muted)
+                target = self._target(conv, Seq(request.seq), caller.user, role, spans)
+                change = decide(target)
+                made = change.made(target)
+                if made is not None:
+                    return self._again(self.log.entry(conv, made) or target.message)
+                change.check(target, self.clock())
+            except ImError:
+                if (found := self._stored(conv, caller.user, cmid)) is not None:
+                    return self._again(found)
+                raise
+            body = dumps({"target": request.seq, **change.says})
+            now = self.clock()
+            entry = Draft(conv, change.kind, caller.user, body, cmid=cmid).following(tail, now)
+            reactions = change.reactions(target, entry.seq) if isinstance(change, React) else {}
+            after = change.applied(target, entry.seq, now)
+            lost = self.store.commit(entry, target.message, after, reactions, now // 1000)
+            if lost.done:
+                self.queue.put(entry, caller.connection)
+                return Appended(entry, duplicate=False)
+            if lost.cmid_known:
+                if (found := self._stored(conv, caller.user, cmid)) is None:
+                    raise Conflict("this cmid is another message's")
+                return self._again(found)
+            if lost.pins_full and not lost.target_changed:
+                raise TooLarge("pinned messages", MAX_PINNED + 1, MAX_PINNED)
+            if self.clock() > deadline:
+                raise Unavailable("too many people write here at once", 500)
+            attempt += 1
+            # Each longer than the one before and each caller differently: until there are as many tries as places.
+            wait = min(FIRST_WAIT_S * 2**attempt, LONGEST_WAIT_S)
+            self.pause(random.uniform(0, wait))  # noqa: S311 - spreads load, guards nothing
+
+    def _admitted(
+        self, conversation: Direct | Group, user: UserId, tail: Tail, *, even_muted: bool
+    ) -> tuple[Role | None, Spans]:
+        """What the caller is in the conversation and may see of it, in the state that the next entry is accepted in."""
+        if isinstance(conversation, Direct):
+            return None, WHOLE
+        head, member = self.admissions.at(conversation.conv, user, tail.epoch)
+        if head.dissolved:
+            raise NotMember(head.conv)
+        if not even_muted:
+            check_may_send(head, member, (), self.clock())
+        return head.role_of(user), member.spans
+
+    def _target(self, conv: ConvId, seq: Seq, user: UserId, role: Role | None, spans: Spans) -> Target:
+        message = self.store.message(conv, seq) if visible(spans, seq) else None
+        if message is None:
+            raise NotFound(f"{conv} has no entry {seq} for you")
+        require_message(message)
+        return Target(message, role, self.store.reactions_of(conv, seq, user))
+
+    def _stored(self, conv: ConvId, user: UserId, cmid: Cmid | None) -> Entry | None:
+        """The change that was stored with a `cmid`, if it was. Its note is written with it: it says its very seq."""
+        seq = self.log.claimed(conv, user, cmid) if cmid is not None else None
+        entry = self.log.entry(conv, seq) if seq is not None else None
+        return entry if entry is not None and (entry.sender, entry.cmid) == (user, cmid) else None
+
+    def _again(self, entry: Entry) -> Appended:
+        self.queue.put(entry, None)
+        return Appended(entry, duplicate=True)
