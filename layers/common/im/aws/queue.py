@@ -89,7 +89,6 @@ def decode(body: str) -> Queued:
         if message["v"] != VERSION:
             raise UnreadableMessage(f"version {message['v']}")
         fields = message["entry"]
-        forwarded = fields.get("forwarded")
         entry = Entry(
             conv=parse_conversation(str(fields["conv"]), "conv").conv,
             seq=Seq(int(fields["seq"])),
@@ -105,7 +104,7 @@ def decode(body: str) -> Queued:
             # Missing in messages that were queued by an earlier version.
             large=Seq(int(fields.get("large", 0))),
             prior=Seq(int(fields.get("prior", 0))),
-            forwarded=Forwarded(UserId(str(forwarded[0])), int(forwarded[1])) if forwarded else None,
+            forwarded=_forwarded(fields.get("forwarded")),
         )
         origin, only = message["origin"], message.get("only")
     except (BadRequest, LookupError, TypeError, ValueError, OverflowError, RecursionError) as e:
@@ -115,6 +114,15 @@ def decode(body: str) -> Queued:
         origin=ConnectionId(str(origin)) if origin is not None else None,
         only=UserId(str(only)) if only is not None else None,
     )
+
+
+def _forwarded(value: Any) -> Forwarded | None:
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise TypeError(f"forwarded is no list: {value!r}")
+    sender, ts = value
+    return Forwarded(UserId(str(sender)), int(ts))
 
 
 def short(name: str) -> str:

@@ -37,13 +37,17 @@ class Details:
 
     def reactions(self, caller: Caller, request: requests.MessagePage) -> Mapping[str, Any]:
         """Who has reacted to a message and how, by user id. 2 R, and ½ R a 40 users."""
-        message, _ = self._message(caller, request)
+        message, spans = self._message(caller, request)
         if message.state.recalled is not None:
             return {"reactions": []}
         after = user_id(request.cursor, "data.cursor") if request.cursor is not None else None
         found, more = self.changes.reactions(message.conv, message.seq, after, request.limit)
-        page = fitting([{"user": reactor, "emoji": sorted(emoji)} for reactor, emoji in found])
-        return {"reactions": page} | ({"cursor": page[-1]["user"]} if more or len(page) < len(found) else {})
+        page = fitting(
+            {"user": user, "emoji": [name for name, at in sorted(emoji.items()) if visible(spans, at)]}
+            for user, emoji in found
+        )
+        reply: dict[str, Any] = {"reactions": [reactor for reactor in page if reactor["emoji"]]}
+        return reply | ({"cursor": page[-1]["user"]} if more or len(page) < len(found) else {})
 
     def edits(self, caller: Caller, request: requests.MessagePage) -> Mapping[str, Any]:
         """What a message said, oldest first, as far as the caller may see it. 2 R, and ½ R a 4 KiB of each version."""
@@ -70,8 +74,10 @@ class Details:
         seqs = [seq for seq in self.changes.pinned(conv) if visible(spans, seq)]
         found = self.log.found((conv, seq) for seq in seqs)
         deletions = self.deletions.of(caller.user, conv)
-        pinned = [found[conv, seq] for seq in seqs if (conv, seq) in found and seq not in deletions]
-        shown = [entry for entry in seen_data(self.log, conv, spans, pinned, deletions) if entry.get("pinned")]
+        pinned = [
+            entry for entry in found.values() if visible(spans, entry.state.pinned) and entry.seq not in deletions
+        ]
+        shown = seen_data(self.log, conv, spans, sorted(pinned, key=lambda entry: entry.seq), deletions)
         page = fitting(shown)
         return {"entries": page, "more": len(page) < len(shown)}
 

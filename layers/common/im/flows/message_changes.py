@@ -10,7 +10,7 @@ from typing import Final
 
 from im.domain.conversation import Direct, Group, parse_conversation
 from im.domain.entries import Draft, Entry, Tail
-from im.domain.errors import Conflict, ImError, NotFound, NotMember, TooLarge, Unavailable
+from im.domain.errors import ImError, NotFound, NotMember, TooLarge, Unavailable
 from im.domain.group import WHOLE, Role, Spans, visible
 from im.domain.group_rules import check_may_send
 from im.domain.ids import Cmid, ConvId, Seq, UserId
@@ -46,9 +46,10 @@ LONGEST_WAIT_S: Final = 0.2
 class MessageChanges:
     """The use cases of message.edit, recall, react and pin.
 
-    Each costs 4 W and 3 R and 1 queue request, and what `MessageChangeStore.commit` says; 4 R more for somebody who is
-    new to this function in this state of a group. A repeat is found by the state of the message, or by its `cmid`; its
-    entry is queued again: nobody knows whether the first try came that far, and the fan-out does nothing twice.
+    Each costs what `MessageChangeStore.commit` says, at least 4 W; 1½ R (a reaction 2½), 1 queue request; 4 R more for
+    somebody who is new to this function in this state of a group. A repeat is found by the state of the message, or by
+    its `cmid`; its entry is queued again: nobody knows whether the first try came that far, and the fan-out does nothing
+    twice.
     """
 
     log: ConversationStore
@@ -76,7 +77,7 @@ class MessageChanges:
 
     def react(self, caller: Caller, request: requests.React) -> Appended:
         """The caller reacts to a message, or does not any more."""
-        return self._change(caller, request, lambda _: React(caller.user, request.emoji, request.on))
+        return self._change(caller, request, lambda _: React(caller.user, request.emoji, request.on), reacting=True)
 
     def pin(self, caller: Caller, request: requests.Pin) -> Appended:
         """A message is pinned, or not any more."""
@@ -89,6 +90,7 @@ class MessageChanges:
         decide: Callable[[Target], MessageChange],
         *,
         even_muted: bool = False,
+        reacting: bool = False,
     ) -> Appended:
         conversation = parse_conversation(request.conv)
         if isinstance(conversation, Direct) and caller.user not in conversation.peers:
@@ -100,15 +102,19 @@ class MessageChanges:
             tail = self.log.tail(conv, consistent=attempt > 0)
             try:
                 role, spans = self._admitted(conversation, caller.user, tail, even_muted=even_muted)
-                target = self._target(conv, Seq(request.seq), caller.user, role, spans)
+                message = self._message(conv, Seq(request.seq), spans)
+                own = self.store.reactions_of(conv, message.seq, caller.user) if reacting else {}
+                target = Target(message, role, own)
                 change = decide(target)
                 made = change.made(target)
                 if made is not None:
-                    return self._again(self.log.entry(conv, made) or target.message)
+                    if cmid is not None:
+                        made = self.store.note(conv, caller.user, cmid, made, self.clock() // 1000)
+                    return self._again(conv, made)
                 change.check(target, self.clock())
             except ImError:
-                if (found := self._stored(conv, caller.user, cmid)) is not None:
-                    return self._again(found)
+                if cmid is not None and (noted := self.store.noted(conv, caller.user, cmid)) is not None:
+                    return self._again(conv, noted)
                 raise
             body = dumps({"target": request.seq, **change.says})
             now = self.clock()
@@ -119,10 +125,9 @@ class MessageChanges:
             if lost.done:
                 self.queue.put(entry, caller.connection)
                 return Appended(entry, duplicate=False)
-            if lost.cmid_known:
-                if (found := self._stored(conv, caller.user, cmid)) is None:
-                    raise Conflict("this cmid is another message's")
-                return self._again(found)
+            noted = self.store.noted(conv, caller.user, cmid) if lost.cmid_known and cmid is not None else None
+            if noted is not None:
+                return self._again(conv, noted)
             if lost.pins_full and not lost.target_changed:
                 raise TooLarge("pinned messages", MAX_PINNED + 1, MAX_PINNED)
             if self.clock() > deadline:
@@ -145,19 +150,16 @@ class MessageChanges:
             check_may_send(head, member, (), self.clock())
         return head.role_of(user), member.spans
 
-    def _target(self, conv: ConvId, seq: Seq, user: UserId, role: Role | None, spans: Spans) -> Target:
+    def _message(self, conv: ConvId, seq: Seq, spans: Spans) -> Entry:
         message = self.store.message(conv, seq) if visible(spans, seq) else None
         if message is None:
             raise NotFound(f"{conv} has no entry {seq} for you")
         require_message(message)
-        return Target(message, role, self.store.reactions_of(conv, seq, user))
+        return message
 
-    def _stored(self, conv: ConvId, user: UserId, cmid: Cmid | None) -> Entry | None:
-        """The change that was stored with a `cmid`, if it was. Its note is written with it: it says its very seq."""
-        seq = self.log.claimed(conv, user, cmid) if cmid is not None else None
-        entry = self.log.entry(conv, seq) if seq is not None else None
-        return entry if entry is not None and (entry.sender, entry.cmid) == (user, cmid) else None
-
-    def _again(self, entry: Entry) -> Appended:
+    def _again(self, conv: ConvId, seq: Seq) -> Appended:
+        entry = self.log.entry(conv, seq)
+        if entry is None:
+            raise NotFound(f"{conv} has no entry {seq}")
         self.queue.put(entry, None)
         return Appended(entry, duplicate=True)

@@ -12,7 +12,7 @@ from im.domain.inbox import Hideable
 from im.domain.presence import UNSEEN, Presence, presence_at
 from im.flows.ports import Caller, Clock
 from im.store.connections import ConnectionStore
-from im.store.inbox import InboxStore
+from im.store.others import OthersStore
 from im.wire import requests
 
 PRESENCE: Final[Hideable] = "presence"
@@ -23,7 +23,7 @@ class PresenceViewer:
     """The use case of sync.presence."""
 
     connections: ConnectionStore
-    inbox: InboxStore
+    others: OthersStore
     clock: Clock
     threads: Executor
 
@@ -47,8 +47,8 @@ class PresenceViewer:
     def _shown(self, caller: UserId, users: Sequence[UserId]) -> set[UserId]:
         """Those of `users` whom the caller may see."""
         others = [user for user in users if user != caller]
-        talking = self.inbox.talks_to(caller, others)
-        hiding = self.inbox.hiding(sorted(talking), PRESENCE)
+        talking = self.others.talks_to(caller, others)
+        hiding = self.others.hiding(sorted(talking), PRESENCE)
         met = self._in_a_group_with(caller, [user for user in others if user not in talking])
         return (talking - hiding) | met | ({caller} & {*users})
 
@@ -56,12 +56,12 @@ class PresenceViewer:
         """Those of `others` who are in a group that the caller is in, and do not hide."""
         if not others:
             return set()
-        mine = self.inbox.company(caller)
+        mine = self.others.company(caller)
         if not mine.groups:
             return set()
-        theirs = dict(zip(others, self.threads.map(self.inbox.company, others), strict=True))
+        theirs = dict(zip(others, self.threads.map(self.others.company, others), strict=True))
         common = {user: its.groups & mine.groups for user, its in theirs.items() if PRESENCE not in its.hides}
-        ended = self.inbox.ended(sorted({conv for groups in common.values() for conv in groups if conv in mine.large}))
+        ended = self.others.ended(sorted({conv for groups in common.values() for conv in groups if conv in mine.large}))
         return {user for user, groups in common.items() if groups - ended}
 
 

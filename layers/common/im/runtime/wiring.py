@@ -177,6 +177,7 @@ def sync_router(settings: Settings) -> Router:
     store = ConversationStore(dynamodb, settings.text("CONVERSATION_TABLE"))
     groups = GroupStore(dynamodb, settings.text("CONVERSATION_TABLE"))
     inbox = InboxStore(dynamodb, settings.text("INBOX_TABLE"))
+    others = OthersStore(dynamodb, settings.text("INBOX_TABLE"), inbox)
     deletions = DeletionStore(dynamodb, settings.text("INBOX_TABLE"))
     puller = Puller(store, groups, inbox, deletions)
     details = Details(store, groups, MessageChangeStore(dynamodb, settings.text("CONVERSATION_TABLE")), deletions)
@@ -193,12 +194,12 @@ def sync_router(settings: Settings) -> Router:
     deleter = Deleter(store, groups, deletions, marker.connections, marker.pusher, now_ms)
     presence = PresenceViewer(
         connections=marker.connections,
-        inbox=inbox,
+        others=others,
         clock=now_ms,
         threads=ThreadPoolExecutor(PRESENCE_THREADS, thread_name_prefix="presence"),
     )
 
-    receipts = Receipts(store, groups, OthersStore(dynamodb, settings.text("INBOX_TABLE")))
+    receipts = Receipts(store, groups, others)
     own = UserSettings(groups, inbox, puller, marker.connections, marker.pusher, now_ms)
 
     def ack(caller: Caller, request: requests.Ack) -> Mapping[str, Any]:

@@ -63,8 +63,9 @@ class ConversationStore:
         """The entries that stand at `places`. ½ R each, and 1½ R for one that is not there yet for an eventually
         consistent read, or not at all."""
         out: dict[tuple[ConvId, Seq], Entry] = {}
+        wanted = list(dict.fromkeys(places))
         for consistent in (False, True):
-            missing = [keys.entry(conv, seq) for conv, seq in dict.fromkeys(places) if (conv, seq) not in out]
+            missing = [keys.entry(*place) for place in wanted if place not in out]
             for item in read_all(self.client, self.table, missing, consistent=consistent):
                 entry = entry_from(item)
                 out[entry.conv, entry.seq] = entry

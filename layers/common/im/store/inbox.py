@@ -14,10 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from im.domain.conversation import direct_conversation
 from im.domain.entries import Entry
 from im.domain.ids import ConvId, Seq, UserId
-from im.domain.inbox import NEVER, Hideable, Inbox, Row, Shown
+from im.domain.inbox import NEVER, Inbox, Row, Shown
 from im.store import keys
 from im.store.batches import query_all, read_all, transact
 
@@ -55,18 +54,6 @@ class Prepared:
     """All members' rows are completed by the shared one since this change."""
     epoch: Seq
     """All members up to this change who were connected then are in the audience."""
-
-
-@dataclass(frozen=True, slots=True)
-class Company:
-    """Whom a user can meet."""
-
-    groups: frozenset[ConvId]
-    """The groups that they are in, as far as their own rows say: a large one may be dissolved (`ended`)."""
-    large: frozenset[ConvId]
-    """Those that are completed by a shared row, and maybe some that they have left."""
-    hides: frozenset[str]
-    """What they do not show to others, of Hideable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +174,8 @@ class InboxStore:
         if (item := found.get(keys.ROW_PREFIX + conv)) is None:
             return None
         row = row_from(item)
-        is_shared = conv in _large_from(found.get(keys.USER, {})) and not row.left_seq
-        shared = self._shared_rows([conv], consistent=True) if is_shared else {}
+        is_shared = conv in large_from(found.get(keys.USER, {})) and not row.left_seq
+        shared = self.shared_rows([conv], consistent=True) if is_shared else {}
         return row.completed_by(shared[conv]) if conv in shared else row
 
     def set_row(self, user: UserId, conv: ConvId, sets: Mapping[str, bool | str | int | None], now: int) -> None:
@@ -255,8 +242,8 @@ class InboxStore:
             else:
                 own.append(row_from(item))
         # Whoever has left sees nothing that came later, so their row is what it was then.
-        large = _large_from(about)
-        shared = self._shared_rows(
+        large = large_from(about)
+        shared = self.shared_rows(
             [row.conv for row in own if row.conv in large and not row.left_seq], consistent=consistent
         )
         return Inbox(
@@ -265,7 +252,7 @@ class InboxStore:
             version=int(about.get("ver", {"N": "0"})["N"]),
         )
 
-    def _shared_rows(self, convs: Sequence[ConvId], *, consistent: bool) -> dict[ConvId, Row]:
+    def shared_rows(self, convs: Sequence[ConvId], *, consistent: bool) -> dict[ConvId, Row]:
         wanted = [keys.shared_row(conv) for conv in convs]
         found = read_all(self.client, self.table, wanted, consistent=consistent)
         return {ConvId(item["pk"]["S"]): row_from(item) for item in found}
@@ -347,7 +334,7 @@ class InboxStore:
     def large_groups(self, user: UserId) -> list[ConvId]:
         """The large groups that a user is in, as of now; some that they have left may be among them. 1 R."""
         out = self.client.get_item(TableName=self.table, Key=keys.user(user), ConsistentRead=True)
-        return sorted(ConvId(conv) for conv in _large_from(out.get("Item", {})))
+        return sorted(ConvId(conv) for conv in large_from(out.get("Item", {})))
 
     def share_row(self, user: UserId, conv: ConvId) -> None:
         """From now on complete the user's row of `conv` by the shared one. 1 W."""
@@ -437,53 +424,12 @@ class InboxStore:
             }
         }
 
-    # ---- who is known to whom ----------------------------------------------------------------------------------------
-
-    def talks_to(self, user: UserId, others: Sequence[UserId]) -> set[UserId]:
-        """Those of `others` with whom a user has a direct conversation that has an entry. ½ R each."""
-        by_conv = {direct_conversation(user, other).conv: other for other in others}
-        found = read_all(self.client, self.table, [keys.row(user, conv) for conv in by_conv])
-        return {by_conv[row.conv] for row in map(row_from, found) if row.last_seq}
-
-    def hiding(self, users: Sequence[UserId], what: Hideable) -> set[UserId]:
-        """Those of `users` who do not show `what`. ½ R each."""
-        found = read_all(self.client, self.table, [keys.user(user) for user in users])
-        return {UserId(item["pk"]["S"]) for item in found if what in hides_from(item)}
-
-    def company(self, user: UserId) -> Company:
-        """The groups that a user is in, and what they do not show. ½ R a 30 groups."""
-        own: list[Row] = []
-        about: Item = {}
-        for item in query_all(
-            self.client,
-            TableName=self.table,
-            KeyConditionExpression="pk = :user AND sk BETWEEN :groups AND :user_item",
-            ExpressionAttributeValues={
-                ":user": {"S": user},
-                ":groups": {"S": keys.GROUP_ROW_PREFIX},
-                ":user_item": {"S": keys.USER},
-            },
-        ):
-            if item["sk"]["S"] == keys.USER:
-                about = item
-            else:
-                own.append(row_from(item))
-        return Company(
-            groups=frozenset(row.conv for row in own if not row.left_seq),
-            large=frozenset(ConvId(conv) for conv in _large_from(about)),
-            hides=hides_from(about),
-        )
-
-    def ended(self, convs: Sequence[ConvId]) -> set[ConvId]:
-        """Those large groups of `convs` that are dissolved: their members' own rows need not say so. ½ R each."""
-        return {conv for conv, row in self._shared_rows(convs, consistent=False).items() if row.left_seq}
-
 
 def hides_from(item: Item) -> frozenset[str]:
     return frozenset(item.get("hides", {"SS": []})["SS"])
 
 
-def _large_from(item: Item) -> set[str]:
+def large_from(item: Item) -> set[str]:
     return set(item.get("large", {"SS": []})["SS"])
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from im.domain.entries import Entry
+from im.domain.errors import Conflict
 from im.domain.ids import Cmid, ConvId, Seq, UserId
 from im.domain.message_rules import MAX_PINNED
 from im.store import keys
@@ -72,6 +73,22 @@ class MessageChangeStore:
         found = [(UserId(item["sk"]["S"][len(prefix) :]), _emoji_from(item)) for item in out["Items"]]
         return found, "LastEvaluatedKey" in out
 
+    def noted(self, conv: ConvId, sender: UserId, cmid: Cmid) -> Seq | None:
+        """The change that a `cmid` was answered with, if it was. 1 R. Raises Conflict when it is a message's."""
+        out = self.client.get_item(TableName=self.table, Key=keys.cmid(conv, sender, cmid), ConsistentRead=True)
+        return _noted_in(out["Item"]) if "Item" in out else None
+
+    def note(self, conv: ConvId, sender: UserId, cmid: Cmid, seq: Seq, now_s: int) -> Seq:
+        """Note that a `cmid` is answered with the change `seq`, which was made already. What it is answered with: that
+        of the frame that came first. 1 W."""
+        try:
+            self.client.put_item(
+                **self._cmid(conv, sender, cmid, seq, now_s), ReturnValuesOnConditionCheckFailure="ALL_OLD"
+            )
+        except self.client.exceptions.ConditionalCheckFailedException as e:
+            return _noted_in(cast("Any", e.response)["Item"])
+        return seq
+
     def pinned(self, conv: ConvId) -> list[Seq]:
         """The pinned messages of a conversation, ascending. ½ R."""
         item = self.client.get_item(TableName=self.table, Key=keys.pins(conv)).get("Item", {})
@@ -100,7 +117,8 @@ class MessageChangeStore:
             "target_changed": {"Put": self._put(entry_item(after), is_as_read, seen)},
         }
         if change.cmid is not None:
-            writes["cmid_known"] = {"Put": self._cmid(change, change.cmid, now_s)}
+            note = self._cmid(change.conv, change.sender, change.cmid, change.seq, now_s)
+            writes["cmid_known"] = {"Put": note}
         if change.kind == "reaction":
             writes["reaction"] = self._reaction(change.conv, before.seq, change.sender, own_reactions)
         if bool(after.state.pinned) != bool(before.state.pinned):
@@ -115,10 +133,11 @@ class MessageChangeStore:
         put = {"TableName": self.table, "Item": item, "ConditionExpression": condition}
         return put | ({"ExpressionAttributeValues": values} if values else {})
 
-    def _cmid(self, change: Entry, cmid: Cmid, now_s: int) -> dict[str, Any]:
+    def _cmid(self, conv: ConvId, sender: UserId, cmid: Cmid, seq: Seq, now_s: int) -> dict[str, Any]:
         item = {
-            **keys.cmid(change.conv, change.sender, cmid),
-            "first": {"N": str(change.seq)},
+            **keys.cmid(conv, sender, cmid),
+            "first": {"N": str(seq)},
+            "is_change": {"BOOL": True},
             "ttl": {"N": str(now_s + CMID_LIFE_S)},
         }
         unknown_or_expired = "attribute_not_exists(pk) OR #ttl < :now"
@@ -151,6 +170,12 @@ class MessageChangeStore:
             "UpdateExpression": "SET body = :empty",
             "ExpressionAttributeValues": {":empty": {"S": f'{{"target":{message.seq}}}'}},
         }
+
+
+def _noted_in(item: Mapping[str, Any]) -> Seq:
+    if "is_change" not in item:
+        raise Conflict("this cmid is another message's")
+    return Seq(int(item["first"]["N"]))
 
 
 def _emoji_from(item: Mapping[str, Any]) -> dict[str, Seq]:

@@ -6,14 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from im.domain.conversation import direct_conversation
 from im.domain.ids import ConvId, UserId
-from im.domain.inbox import UNMARKED, Marks
+from im.domain.inbox import UNMARKED, Hideable, Marks, Row
 from im.store import keys
-from im.store.batches import read_all
-from im.store.inbox import hides_from, row_from
+from im.store.batches import query_all, read_all
+from im.store.inbox import InboxStore, Item, hides_from, large_from, row_from
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Whom a user can meet."""
+
+    groups: frozenset[ConvId]
+    """The groups that they are in, as far as their own rows say: a large one may be dissolved (`ended`)."""
+    large: frozenset[ConvId]
+    """Those that are completed by a shared row, and maybe some that they have left."""
+    hides: frozenset[str]
+    """What they do not show to others, of Hideable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +35,8 @@ class OthersStore:
 
     client: DynamoDBClient
     table: str
+    inbox: InboxStore
+    """The same table's."""
 
     def marks(self, conv: ConvId, users: Sequence[UserId]) -> dict[UserId, Marks]:
         """How far each of `users` has received and read a conversation, and whether they show it. 1 R each."""
@@ -34,3 +49,42 @@ class OthersStore:
             marks = UNMARKED if row is None else Marks(row.read_seq, row.ack_seq, shown=True)
             out[user] = marks._replace(shown="receipts" not in hides_from(about))
         return out
+
+    def talks_to(self, user: UserId, others: Sequence[UserId]) -> set[UserId]:
+        """Those of `others` with whom a user has a direct conversation that has an entry. ½ R each."""
+        by_conv = {direct_conversation(user, other).conv: other for other in others}
+        found = read_all(self.client, self.table, [keys.row(user, conv) for conv in by_conv])
+        return {by_conv[row.conv] for row in map(row_from, found) if row.last_seq}
+
+    def hiding(self, users: Sequence[UserId], what: Hideable) -> set[UserId]:
+        """Those of `users` who do not show `what`. ½ R each."""
+        found = read_all(self.client, self.table, [keys.user(user) for user in users])
+        return {UserId(item["pk"]["S"]) for item in found if what in hides_from(item)}
+
+    def company(self, user: UserId) -> Company:
+        """The groups that a user is in, and what they do not show. ½ R a 30 groups."""
+        own: list[Row] = []
+        about: Item = {}
+        for item in query_all(
+            self.client,
+            TableName=self.table,
+            KeyConditionExpression="pk = :user AND sk BETWEEN :groups AND :user_item",
+            ExpressionAttributeValues={
+                ":user": {"S": user},
+                ":groups": {"S": keys.GROUP_ROW_PREFIX},
+                ":user_item": {"S": keys.USER},
+            },
+        ):
+            if item["sk"]["S"] == keys.USER:
+                about = item
+            else:
+                own.append(row_from(item))
+        return Company(
+            groups=frozenset(row.conv for row in own if not row.left_seq),
+            large=frozenset(ConvId(conv) for conv in large_from(about)),
+            hides=hides_from(about),
+        )
+
+    def ended(self, convs: Sequence[ConvId]) -> set[ConvId]:
+        """Those large groups of `convs` that are dissolved: their members' own rows need not say so. ½ R each."""
+        return {conv for conv, row in self.inbox.shared_rows(convs, consistent=False).items() if row.left_seq}
