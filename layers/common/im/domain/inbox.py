@@ -8,7 +8,6 @@ one row that all members share, and completes theirs when they are read: docs/de
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
@@ -16,9 +15,6 @@ from im.domain.ids import ConvId, Seq
 
 NEVER: Final = Seq(0)
 """No entry has this seq."""
-
-SKEW_MS: Final = 120_000
-"""How far the clocks of two function instances, plus the time a write is under way, may lie apart."""
 
 
 class Shown(NamedTuple):
@@ -125,44 +121,3 @@ class Inbox:
     """What the user does not show to others, of Hideable."""
     version: int = 0
     """How often the user has changed that."""
-
-
-@dataclass(frozen=True, slots=True)
-class InboxVersion:
-    """The state of a whole inbox: differs whenever a row was written. Clients see it as opaque text."""
-
-    newest: int
-    digest: int
-
-    def __str__(self) -> str:
-        return f"{self.newest:x}.{self.digest:x}"
-
-
-def version_of(inbox: Inbox) -> InboxVersion:
-    """The version of an inbox: a digest of how often each row was written, so that no clock can hide a change from a
-    comparison."""
-    rows = sorted(inbox.rows, key=lambda row: row.conv)
-    digest = hashlib.blake2b(digest_size=8)
-    for row in rows:
-        digest.update(f"{row.conv} {row.version} {row.shared_version};".encode())
-    if inbox.version:
-        digest.update(f"{inbox.version}".encode())
-    return InboxVersion(max((row.updated for row in rows), default=0), int.from_bytes(digest.digest()) if rows else 0)
-
-
-def parse_version(text: str) -> InboxVersion | None:
-    """The version that `text` names, or None when it is not one of ours: then the client gets everything."""
-    newest, _, digest = text.partition(".")
-    try:
-        return InboxVersion(int(newest, 16), int(digest, 16))
-    except ValueError:
-        return None
-
-
-def changed_since(inbox: Inbox, since: InboxVersion | None) -> list[Row]:
-    """The rows that may have changed after `since`, and some more: a row is told twice rather than never."""
-    if since is None:
-        return inbox.rows
-    if version_of(inbox) == since:
-        return []
-    return [row for row in inbox.rows if row.updated > since.newest - SKEW_MS]

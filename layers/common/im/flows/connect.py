@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from im.domain.ids import ConnectionId, ConvId, UserId
-from im.domain.inbox import version_of
+from im.domain.inbox_version import version_of
 from im.domain.signin import Policy, Slot, losers, slot_name
 from im.flows.ports import Caller, Clock, Pusher
 from im.store.audience import AudienceStore

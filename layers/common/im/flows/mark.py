@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from im.domain.conversation import Direct, Group, parse_conversation
 from im.domain.entries import Entry
@@ -17,12 +17,17 @@ from im.flows.access import require_visible
 from im.flows.ports import Caller, Clock, Pusher
 from im.flows.pull import total
 from im.flows.push_to import push_to_users
+from im.store.batches import chunks
 from im.store.connections import ConnectionStore
 from im.store.conversations import ConversationStore
 from im.store.groups import GroupStore
 from im.store.inbox import InboxStore
 from im.wire.frames import encode_push
 from im.wire.requests import Mark
+
+TOLD_AT_ONCE: Final = 100
+TELL_FOR_MS: Final = 10_000
+"""How long others are told of what was read: they see it anyway when they ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +89,13 @@ class Marker:
                 data = {"conv": row.conv, "user": caller.user, "seq": row.last_seq}
                 frames[conversation.other(caller.user)] = [encode_push("read", data)]
         if moved:
-            frames[caller.user] = [encode_push("inbox", {})]
-            push_to_users(self.pusher, self.connections, frames, now, skip=caller.connection)
+            own = {caller.user: [encode_push("inbox", {})]}
+            push_to_users(self.pusher, self.connections, own, now, skip=caller.connection)
+        for some in chunks(list(frames), TOLD_AT_ONCE):
+            if self.clock() > now + TELL_FOR_MS:
+                break
+            told = {user: frames[user] for user in some}
+            push_to_users(self.pusher, self.connections, told, now, skip=None, threads=self.threads)
         return {"total_unread": total(self.inbox.rows(caller.user, consistent=True))}
 
     def received(self, caller: Caller, acks: Sequence[Mark]) -> None:

@@ -46,10 +46,9 @@ LONGEST_WAIT_S: Final = 0.2
 class MessageChanges:
     """The use cases of message.edit, recall, react and pin.
 
-    Each costs what `MessageChangeStore.commit` says, at least 4 W; 1½ R (a reaction 2½), 1 queue request; 4 R more for
+    Each costs what `MessageChangeStore.commit` says, at least 4 W; 1½ R (a reaction 4½), 1 queue request; 4 R more for
     somebody who is new to this function in this state of a group. A repeat is found by the state of the message, or by
-    its `cmid`; its entry is queued again: nobody knows whether the first try came that far, and the fan-out does nothing
-    twice.
+    its `cmid`. Its entry is queued again: nobody knows whether the first try came that far, and nothing is done twice.
     """
 
     log: ConversationStore
@@ -102,8 +101,7 @@ class MessageChanges:
             tail = self.log.tail(conv, consistent=attempt > 0)
             try:
                 role, spans = self._admitted(conversation, caller.user, tail, even_muted=even_muted)
-                message = self._message(conv, Seq(request.seq), spans)
-                own = self.store.reactions_of(conv, message.seq, caller.user) if reacting else {}
+                message, own = self._message(conv, Seq(request.seq), spans, caller.user if reacting else None)
                 target = Target(message, role, own)
                 change = decide(target)
                 made = change.made(target)
@@ -150,12 +148,17 @@ class MessageChanges:
             check_may_send(head, member, (), self.clock())
         return head.role_of(user), member.spans
 
-    def _message(self, conv: ConvId, seq: Seq, spans: Spans) -> Entry:
-        message = self.store.message(conv, seq) if visible(spans, seq) else None
+    def _message(self, conv: ConvId, seq: Seq, spans: Spans, reacting: UserId | None) -> tuple[Entry, dict[str, Seq]]:
+        own: dict[str, Seq] = {}
+        message = None
+        if visible(spans, seq) and reacting is not None:
+            message, own = self.store.message_reacted_to(conv, seq, reacting)
+        elif visible(spans, seq):
+            message = self.store.message(conv, seq)
         if message is None:
             raise NotFound(f"{conv} has no entry {seq} for you")
         require_message(message)
-        return message
+        return message, own
 
     def _again(self, conv: ConvId, seq: Seq) -> Appended:
         entry = self.log.entry(conv, seq)

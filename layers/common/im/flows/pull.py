@@ -15,7 +15,8 @@ from im.domain.entries import CHANGES, Entry
 from im.domain.errors import BadRequest
 from im.domain.group import Spans, visible
 from im.domain.ids import ConvId, UserId
-from im.domain.inbox import Hideable, InboxVersion, Row, changed_since, parse_version, version_of
+from im.domain.inbox import Hideable, Row
+from im.domain.inbox_version import InboxVersion, changed_since, parse_version, version_of
 from im.flows.access import require_visible
 from im.flows.seen import as_seen, seen_data
 from im.store.conversations import ConversationStore
@@ -24,7 +25,7 @@ from im.store.groups import GroupStore
 from im.store.inbox import InboxStore
 from im.store.keys import MAX_SEQ
 from im.wire import requests
-from im.wire.entries import fitting, row_data
+from im.wire.entries import ENVELOPE_BYTES, fitting, row_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,9 @@ class Puller:
             changed = [row for row in changed if _place(row) > after]
         some = changed[: request.limit]
         last = self.last_entries(user, some)
-        page = fitting([row_data(row, last.get(row.conv)) for row in some], reserve=2048)
+        # The version stands in the reply, and in its cursor beside the one before, a third longer there.
+        reserve = 2 * ENVELOPE_BYTES + 3 * len(str(version)) + 2 * len(str(since))
+        page = fitting([row_data(row, last.get(row.conv)) for row in some], reserve=reserve)
         reply: dict[str, Any] = {"conversations": page, "inbox": str(version), "privacy": privacy_data(inbox.hides)}
         if len(page) < len(changed):
             reply["cursor"] = _pack([str(since) if since else None, str(version), *_place(changed[len(page) - 1])])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final
 
 from im.aws.queue import Queued
 from im.domain.entries import Entry
@@ -22,6 +23,10 @@ from im.store.conversations import ConversationStore
 from im.wire.entries import push_frames
 
 log = logging.getLogger("im")
+
+
+LATE_MS: Final = 10_000
+"""An entry that is older when it is pushed is read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,11 @@ class EntryPusher:
             log.exception("no connections could be read: nobody is pushed to", extra={"conv": queued[0].entry.conv})
             return Pushed(failed=len(recipients))
         targets = [(user, slot, recipients[user]) for user, theirs in found.items() for slot in theirs.slots]
+        try:
+            queued = self._as_now(queued) if targets else queued
+        except Exception:
+            log.exception("old entries could not be read again", extra={"conv": queued[0].entry.conv})
+            return Pushed(failed=len(targets))
         quoted = self._answered([q.entry for q in queued]) if targets else {}
         outcomes = list(self.threads.map(partial(self._push, queued, quoted, deadline), targets))
         return Pushed(
@@ -67,6 +77,12 @@ class EntryPusher:
             gone=outcomes.count(PushOutcome.GONE),
             failed=outcomes.count(PushOutcome.FAILED),
         )
+
+    def _as_now(self, queued: Sequence[Queued]) -> list[Queued]:
+        """What comes late, by a repeat, a repair or a redrive, as it is now: it may be recalled. 1 R each."""
+        late = [q.entry for q in queued if q.entry.countable and self.clock() - q.entry.ts > LATE_MS]
+        found = self.log.found([(entry.conv, entry.seq) for entry in late], consistent=True) if late else {}
+        return [replace(q, entry=found.get((q.entry.conv, q.entry.seq), q.entry)) for q in queued]
 
     def _answered(self, entries: Sequence[Entry]) -> Mapping[Seq, Entry]:
         try:

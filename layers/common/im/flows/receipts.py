@@ -37,11 +37,11 @@ class Receipts:
     others: OthersStore
 
     def receipts(self, caller: Caller, request: Request) -> Mapping[str, Any]:
-        """How many of those who can see a message have received and read it, and some of their names by user id.
+        """How many of those who got a message and are still there have received and read it, and some of their names.
 
         1 R a member (½ R for their marks, ½ R for whether they show them), 1 R a 30 members, 4 R. A page of names that
         goes on after `cursor` looks up so many members only as it takes to fill it. Counts and names of one reply come
-        from one look at the same marks.
+        from one look at the same marks; names are by user id.
         """
         conversation = parse_conversation(request.conv)
         message, audience = self._audience(conversation, caller.user, Seq(request.seq))
@@ -70,7 +70,7 @@ class Receipts:
         return reply
 
     def _audience(self, conversation: Direct | Group, user: UserId, seq: Seq) -> tuple[Entry, list[UserId]]:
-        """A message that the caller sees, and who else can see it, its sender apart. Raises NotMember, NotFound."""
+        """A message that the caller sees, and who else got it. Raises NotMember, NotFound, BadRequest, TooLarge."""
         conv = conversation.conv
         if isinstance(conversation, Direct):
             if user not in conversation.peers:
@@ -84,7 +84,9 @@ class Receipts:
             raise TooLarge("members of a group with receipts", head.member_count, MAX_MEMBERS)
         message = self._require(conv, seq if visible(member.spans, seq) else None)
         members, _ = self.groups.members(conv, head.epoch)
-        return message, [m.user for m in members if visible(m.spans, seq) and m.user != message.sender]
+        # Not who came later, who may see it too: their marks began behind it.
+        there = [m.user for m in members if visible(m.spans, seq) and m.joined_seq <= seq]
+        return message, [user for user in there if user != message.sender]
 
     def _require(self, conv: ConvId, seq: Seq | None) -> Entry:
         message = self.log.entry(conv, seq) if seq is not None else None

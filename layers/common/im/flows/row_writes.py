@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from im.aws.queue import Queued
-from im.domain.entries import CHANGES, Entry, newest_shown
+from im.domain.entries import Entry, newest_shown
 from im.domain.group import Spans, visible
 from im.domain.group_entries import ends_group
 from im.domain.group_rules import EVERYBODY
@@ -67,8 +67,8 @@ class RowWriter:
         theirs = [entry for entry in entries if visible(people[user], entry.seq)]
         if not theirs:
             return False
-        # Whoever changes a message has not read what came before the change, as they have who say something.
-        own = [entry for entry in theirs if entry.sender == user and entry.kind not in CHANGES]
+        # Who says something has read what came before; who changes a message or the group perhaps not.
+        own = [entry for entry in theirs if entry.sender == user and entry.countable]
         mentions = [e.seq for e in theirs if e.sender != user and (user in e.mentions or EVERYBODY in e.mentions)]
         newest = theirs[-1]
         delivery = Delivery(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from im.domain.deletions import Deletions
-from im.domain.entries import Entry, target_of, void
+from im.domain.entries import CHANGES, Entry, target_of, void
 from im.domain.group import Spans, visible
 from im.domain.ids import ConvId, Seq
 from im.domain.message_rules import as_sent
@@ -46,10 +46,15 @@ def seen_data(
     log: ConversationStore, conv: ConvId, spans: Spans, entries: Sequence[Entry], deletions: Deletions
 ) -> list[dict[str, Any]]:
     """Visible entries of one conversation as the protocol's, for somebody who has deleted some of them."""
-    kept = [void(entry) if entry.seq in deletions else as_seen(entry, spans) for entry in entries]
+    kept = [void(entry) if _is_gone(entry, deletions) else as_seen(entry, spans) for entry in entries]
     answering = [entry for entry in kept if entry.reply_to not in deletions]
     quoted = quotes(answered(log, conv, answering, known=entries), spans)
     return [entry_data(entry, quoted.get(entry.reply_to) if entry.reply_to else None) for entry in kept]
+
+
+def _is_gone(entry: Entry, deletions: Deletions) -> bool:
+    """Whether nothing of an entry is shown: a change goes with its message, and not by itself."""
+    return (target_of(entry) if entry.kind in CHANGES else entry.seq) in deletions
 
 
 def quotes(answered: Mapping[Seq, Entry], spans: Spans) -> dict[Seq, Entry]:

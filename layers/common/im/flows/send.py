@@ -37,7 +37,7 @@ class Sender:
     def send(self, caller: Caller, request: Send) -> Appended:
         """Store the message, queue its fan-out, tell where it stands.
 
-        2 W, ½ R, 1 queue request; 4 R more for somebody who is new to this function in this state of a group, ½ R more
+        2 W, ½ R, 1 queue request; 4 R more for somebody who is new to this function in this state of a group, 1 R more
         for an answer. A repeat of a stored message is queued again: nobody knows whether the first try came that far,
         and the fan-out does nothing twice.
         """
@@ -54,7 +54,7 @@ class Sender:
         return self._send(caller, conversation, draft)
 
     def forward(self, caller: Caller, request: Forward) -> Appended:
-        """Send what others have said: one message as it is, several as one. As `send`, and ½ R a message, and 1 R more
+        """Send what others have said: one message as it is, several as one. As `send`, and 1 R a message, and 1 R more
         from a group.
 
         A repeat is answered as the first try was, also when one of the messages has been recalled since.
@@ -100,8 +100,8 @@ class Sender:
         return Draft(conv, "merged", user, body.stored, Cmid(request.cmid))
 
     def _require(self, conv: ConvId, seqs: Sequence[Seq], spans: Spans, path: str) -> list[Entry]:
-        """Messages that somebody may see and that say something. Raises NotFound, BadRequest, Conflict."""
-        found = self.log.found((conv, seq) for seq in seqs if visible(spans, seq))
+        """Messages that somebody may see and that say something, as of now. Raises NotFound, BadRequest, Conflict."""
+        found = self.log.found(((conv, seq) for seq in seqs if visible(spans, seq)), consistent=True)
         out = []
         for seq in seqs:
             entry = found.get((conv, seq))

@@ -59,14 +59,16 @@ class ConversationStore:
                 return entry_from(item)
         return None
 
-    def found(self, places: Iterable[tuple[ConvId, Seq]]) -> dict[tuple[ConvId, Seq], Entry]:
-        """The entries that stand at `places`. ½ R each, and 1½ R for one that is not there yet for an eventually
-        consistent read, or not at all."""
+    def found(
+        self, places: Iterable[tuple[ConvId, Seq]], *, consistent: bool = False
+    ) -> dict[tuple[ConvId, Seq], Entry]:
+        """The entries that stand at `places`. ½ R each, or 1 R; 1½ R for one that is not there, or that an eventually
+        consistent read does not know yet."""
         out: dict[tuple[ConvId, Seq], Entry] = {}
         wanted = list(dict.fromkeys(places))
-        for consistent in (False, True):
+        for is_consistent in (True,) if consistent else (False, True):
             missing = [keys.entry(*place) for place in wanted if place not in out]
-            for item in read_all(self.client, self.table, missing, consistent=consistent):
+            for item in read_all(self.client, self.table, missing, consistent=is_consistent):
                 entry = entry_from(item)
                 out[entry.conv, entry.seq] = entry
         return out

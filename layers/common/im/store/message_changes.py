@@ -15,7 +15,7 @@ from im.domain.errors import Conflict
 from im.domain.ids import Cmid, ConvId, Seq, UserId
 from im.domain.message_rules import MAX_PINNED
 from im.store import keys
-from im.store.batches import transact
+from im.store.batches import snapshot, transact
 from im.store.conversations import CMID_LIFE_S, entry_from, entry_item
 
 if TYPE_CHECKING:
@@ -52,10 +52,15 @@ class MessageChangeStore:
         out = self.client.get_item(TableName=self.table, Key=keys.entry(conv, seq), ConsistentRead=True)
         return entry_from(out["Item"]) if "Item" in out else None
 
-    def reactions_of(self, conv: ConvId, target: Seq, user: UserId) -> dict[str, Seq]:
-        """How a user has reacted to a message: emoji, each with the change that says so. 1 R."""
-        key = keys.reaction(conv, target, user)
-        return _emoji_from(self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True).get("Item", {}))
+    def message_reacted_to(self, conv: ConvId, seq: Seq, user: UserId) -> tuple[Entry | None, dict[str, Seq]]:
+        """One entry, and how a user has reacted to it: emoji, each with the change that says so. 4 R.
+
+        As they are at one moment: what the user has done is written anew on the ground of both, and the condition of
+        that write looks at the message alone.
+        """
+        wanted = [keys.entry(conv, seq), keys.reaction(conv, seq, user)]
+        entry, reaction = snapshot(self.client, self.table, wanted)
+        return entry_from(entry) if entry is not None else None, _emoji_from(reaction or {})
 
     def reactions(
         self, conv: ConvId, target: Seq, after: UserId | None, limit: int

@@ -38,8 +38,6 @@ def entry_data(entry: Entry, quoted: Entry | None = None) -> dict[str, Any]:
         out["forwarded"] = {"from": entry.forwarded.sender, "ts": entry.forwarded.ts}
     if quoted is not None:
         out["quote"] = _glimpse(quoted)
-        if quoted.state.changed:
-            out["quote"]["changed"] = quoted.state.changed
     return out | _state_data(entry.state)
 
 
@@ -63,6 +61,7 @@ def _state_data(state: State) -> dict[str, Any]:
 def _glimpse(entry: Entry) -> dict[str, Any]:
     """An entry in one line."""
     out = {"seq": entry.seq, "kind": entry.kind, "from": entry.sender, "ts": entry.ts, "preview": preview(entry)}
+    out |= {"changed": entry.state.changed} if entry.state.changed else {}
     return out | ({"recalled": True} if entry.state.recalled is not None else {})
 
 

@@ -149,8 +149,8 @@ class CustomBody(Data):
 class Inbox(Data):
     """sync.inbox"""
 
-    since: Annotated[str, StringConstraints(max_length=64)] | None = None
-    cursor: Annotated[str, StringConstraints(max_length=512)] | None = None
+    since: Annotated[str, StringConstraints(max_length=2_048)] | None = None
+    cursor: Annotated[str, StringConstraints(max_length=8_192)] | None = None
     limit: Annotated[int, Field(ge=1, le=100)] = 100
 
 
