@@ -205,7 +205,9 @@ class Meter:
 
     def _unfiltered(self, params: Mapping[str, Any]) -> Sequence[Item]:
         """What a Query looked at, what its filter left out included."""
-        asked = {name: value for name, value in params.items() if name != "FilterExpression"}
+        asked = {
+            name: value for name, value in params.items() if name not in {"FilterExpression", "ProjectionExpression"}
+        }
         for part in ("ExpressionAttributeNames", "ExpressionAttributeValues"):
             used = set(re.findall(r"[#:]\w+", asked["KeyConditionExpression"]))
             asked[part] = {name: value for name, value in asked.get(part, {}).items() if name in used}

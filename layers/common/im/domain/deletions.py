@@ -26,6 +26,10 @@ class Deletions:
         """Whether an entry is deleted."""
         return seq is not None and any(first <= seq <= last for first, last in self.ranges)
 
+    def start_of(self, seq: int) -> int:
+        """The first entry of the deleted range that holds `seq`."""
+        return next(first for first, last in self.ranges if first <= seq <= last)
+
     def with_more(self, more: Iterable[Range]) -> Deletions:
         """These and `more`, one version on; these when nothing is new. Raises TooLarge."""
         ranges = _merged([*self.ranges, *more])

@@ -153,4 +153,4 @@ def preview(entry: Entry) -> str:
     if name is None or entry.state.recalled is not None:
         return ""
     text: str = json.loads(entry.body)[name]
-    return " ".join(text[: PREVIEW_CHARACTERS * 4].split())[:PREVIEW_CHARACTERS]
+    return " ".join(text.split())[:PREVIEW_CHARACTERS].rstrip()

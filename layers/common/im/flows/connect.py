@@ -72,9 +72,9 @@ class Connections:
             self._each_large_group(caller.user, lambda conv: self.audience.remove(conv, caller.user, left.opened))
 
     def ping(self, caller: Caller) -> Pong:
-        """The time, and the version of the caller's inbox. 1 R, ½ R a 12 conversations, and ½ R a large group."""
+        """The time, and the version of the caller's inbox. 1 R, ½ R a 17 conversations, and ½ R a large group."""
         slots = self.connections.slots(caller.user)
-        version = version_of(self.inbox.whole(caller.user))
+        version = version_of(self.inbox.whole(caller.user, versions_alone=True))
         return Pong(self.clock(), str(version), lost=not any(s.connection == caller.connection for s in slots))
 
     def end_lost(self, caller: Caller, reply: str) -> None:

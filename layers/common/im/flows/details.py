@@ -68,7 +68,10 @@ class Details:
         return {"versions": page} | ({"cursor": str(page[-1]["seq"])} if len(page) < len(rest) else {})
 
     def pins(self, caller: Caller, request: requests.ConvName) -> Mapping[str, Any]:
-        """The pinned messages of a conversation by seq, as far as the caller may see them. 2 R, and ½ R a message."""
+        """The pinned messages of a conversation by seq, as far as the caller may see them. 2 R, and ½ R a message.
+
+        All by their seqs; as many of them as fit as entries too.
+        """
         conversation = parse_conversation(request.conv)
         conv, spans = conversation.conv, require_visible(self.groups, conversation, caller.user)
         seqs = [seq for seq in self.changes.pinned(conv) if visible(spans, seq)]
@@ -79,7 +82,7 @@ class Details:
         ]
         shown = seen_data(self.log, conv, spans, sorted(pinned, key=lambda entry: entry.seq), deletions)
         page = fitting(shown)
-        return {"entries": page, "more": len(page) < len(shown)}
+        return {"seqs": [entry["seq"] for entry in shown], "entries": page}
 
     def _message(self, caller: Caller, request: requests.MessagePage) -> tuple[Entry, Spans]:
         """A message, and what of its log the caller may see. Raises NotMember, NotFound, BadRequest."""

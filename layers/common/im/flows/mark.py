@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, Final
 
 from im.domain.conversation import Direct, Group, parse_conversation
 from im.domain.entries import Entry
-from im.domain.errors import ImError, NotFound
+from im.domain.errors import ImError, NotFound, Unavailable
 from im.domain.group import visible
 from im.domain.ids import Seq, UserId
 from im.domain.inbox import Row
@@ -24,6 +25,8 @@ from im.store.groups import GroupStore
 from im.store.inbox import InboxStore
 from im.wire.frames import encode_push
 from im.wire.requests import Mark
+
+log = logging.getLogger("im")
 
 TOLD_AT_ONCE: Final = 100
 TELL_FOR_MS: Final = 10_000
@@ -45,7 +48,7 @@ class Marker:
     def read(self, caller: Caller, request: Mark) -> Mapping[str, Any]:
         """Move the caller's read mark; tell their other devices, and in a direct conversation the other side.
 
-        1 W; ½ R for the entry, 1 R more in a group; 1 R a 12 conversations and a large group for the total; ½ R a user
+        1 W; ½ R for the entry, 1 R more in a group; 1 R a 17 conversations and a large group for the total; ½ R a user
         to push to.
         Never moves back: an older seq changes nothing and is answered with where the mark is. The counts come from one
         consistent read of all rows, so part and total agree and hold what was just written.
@@ -72,16 +75,21 @@ class Marker:
         """Move all of the caller's read marks to the end; tell their other devices, and the other sides of direct
         conversations.
 
-        1 W and ½ R a conversation with something unread, 2 R a 30 conversations. What comes meanwhile stays unread.
+        1 W and ½ R a conversation with something unread, 2 R a 17 conversations. What comes meanwhile stays unread.
         """
         now = self.clock()
         inbox = self.inbox.whole(caller.user, consistent=True)
         unread = [row for row in inbox.rows if row.unread]
 
-        def mark(row: Row) -> bool:
-            return self.inbox.mark_read(caller.user, row.conv, row.last_seq, row.last_n, now)
+        def mark(row: Row) -> bool | None:
+            try:
+                return self.inbox.mark_read(caller.user, row.conv, row.last_seq, row.last_n, now)
+            except Exception:  # the others are told of what was marked all the same
+                log.exception("not marked", extra={"conv": row.conv, "user": caller.user})
+                return None
 
-        moved = [row for row, done in zip(unread, self.threads.map(mark, unread), strict=True) if done]
+        done = list(self.threads.map(mark, unread))
+        moved = [row for row, is_moved in zip(unread, done, strict=True) if is_moved]
         frames: dict[UserId, list[str]] = {}
         for row in moved if "receipts" not in inbox.hides else []:
             conversation = parse_conversation(row.conv)
@@ -96,6 +104,8 @@ class Marker:
                 break
             told = {user: frames[user] for user in some}
             push_to_users(self.pusher, self.connections, told, now, skip=None, threads=self.threads)
+        if None in done:
+            raise Unavailable("not all conversations could be marked", 1000)
         return {"total_unread": total(self.inbox.rows(caller.user, consistent=True))}
 
     def received(self, caller: Caller, acks: Sequence[Mark]) -> None:

@@ -111,7 +111,7 @@ class MessageChanges:
                     return self._again(conv, made)
                 change.check(target, self.clock())
             except ImError:
-                if cmid is not None and (noted := self.store.noted(conv, caller.user, cmid)) is not None:
+                if (noted := self._noted(conv, caller.user, cmid)) is not None:
                     return self._again(conv, noted)
                 raise
             body = dumps({"target": request.seq, **change.says})
@@ -123,7 +123,7 @@ class MessageChanges:
             if lost.done:
                 self.queue.put(entry, caller.connection)
                 return Appended(entry, duplicate=False)
-            noted = self.store.noted(conv, caller.user, cmid) if lost.cmid_known and cmid is not None else None
+            noted = self._noted(conv, caller.user, cmid) if lost.cmid_known else None
             if noted is not None:
                 return self._again(conv, noted)
             if lost.pins_full and not lost.target_changed:
@@ -159,6 +159,10 @@ class MessageChanges:
             raise NotFound(f"{conv} has no entry {seq} for you")
         require_message(message)
         return message, own
+
+    def _noted(self, conv: ConvId, user: UserId, cmid: Cmid | None) -> Seq | None:
+        """The change that a `cmid` was answered with. Raises Conflict when it is a message's."""
+        return self.store.noted(conv, user, cmid) if cmid is not None else None
 
     def _again(self, conv: ConvId, seq: Seq) -> Appended:
         entry = self.log.entry(conv, seq)

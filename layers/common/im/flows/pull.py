@@ -7,7 +7,7 @@ import binascii
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from im.domain.conversation import Group, parse_conversation
 from im.domain.deletions import Deletions
@@ -26,6 +26,9 @@ from im.store.inbox import InboxStore
 from im.store.keys import MAX_SEQ
 from im.wire import requests
 from im.wire.entries import ENVELOPE_BYTES, fitting, row_data
+
+LOOKED_THROUGH: Final = 100
+"""Entries before the deleted ones among which the list looks for one to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,8 @@ class Puller:
     def conversations(self, user: UserId, request: requests.Inbox) -> Mapping[str, Any]:
         """Rows that changed since `since`, pinned ones first, then newest first.
 
-        ½ R a 30 conversations of the user, whatever changed, and ½ R a large group; then ½ R a row of the page for what
-        it shows (more for a long message), and as much again where the user has deleted something.
+        ½ R a 17 to 30 conversations of the user, whatever changed, and ½ R a large group; then ½ R a row of the page
+        for what it shows (more for a long message), and as much again where the user has deleted something.
 
         All pages carry the version as it was at the first one: a row that changes between two pages may be missing in
         both, and is told by the next sync.
@@ -81,7 +84,7 @@ class Puller:
         """What the conversation list shows of some rows: the newest entry that is no change and not deleted.
 
         ½ R a row (more for a long message); where the user has deleted entries ½ R, and where the newest one is among
-        them 1 R and ½ R a 4 KiB of the 100 before it: those are looked through, and then nothing is shown.
+        them ½ R a 4 KiB of the 100 before the deleted ones: those are looked through, and then nothing is shown.
         """
         found = self.store.found((row.conv, row.shown.seq) for row in rows if row.shown is not None)
         out = {entry.conv: entry for entry in found.values()}
@@ -95,7 +98,7 @@ class Puller:
     def _shown_before(self, user: UserId, entry: Entry, deletions: Deletions) -> Entry | None:
         conversation = parse_conversation(entry.conv)
         spans = require_visible(self.groups, conversation, user)
-        page = self._descending(entry.conv, spans, entry.seq - 1, 100)
+        page = self._descending(entry.conv, spans, deletions.start_of(entry.seq) - 1, LOOKED_THROUGH)
         kept = [e for e in page.entries if e.kind not in CHANGES and e.seq not in deletions and visible(spans, e.seq)]
         return as_seen(kept[0], spans) if kept else None
 

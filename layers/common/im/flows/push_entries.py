@@ -80,7 +80,8 @@ class EntryPusher:
 
     def _as_now(self, queued: Sequence[Queued]) -> list[Queued]:
         """What comes late, by a repeat, a repair or a redrive, as it is now: it may be recalled. 1 R each."""
-        late = [q.entry for q in queued if q.entry.countable and self.clock() - q.entry.ts > LATE_MS]
+        said = [q.entry for q in queued if q.entry.countable or q.entry.kind == "edit"]
+        late = [entry for entry in said if self.clock() - entry.ts > LATE_MS]
         found = self.log.found([(entry.conv, entry.seq) for entry in late], consistent=True) if late else {}
         return [replace(q, entry=found.get((q.entry.conv, q.entry.seq), q.entry)) for q in queued]
 

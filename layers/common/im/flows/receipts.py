@@ -65,7 +65,7 @@ class Receipts:
             reply["users"] = page
             if len(page) < len(names):
                 reply["cursor"] = page[-1]
-        if isinstance(conversation, Direct):
+        if isinstance(conversation, Direct) and request.cursor is None:
             reply |= self._peer(conversation, caller.user, seen)
         return reply
 

@@ -78,7 +78,7 @@ class Sender:
                 check_may_send(head, member, draft.mentions, self.appender.clock())
                 spans = member.spans
             if draft.reply_to is not None:
-                self._require(draft.conv, [draft.reply_to], spans, "data.reply_to")
+                self._messages(draft.conv, [draft.reply_to], spans, "data.reply_to")
 
         appended = self.appender.append(draft, admit)
         self.queue.put(appended.entry, caller.connection)
@@ -87,7 +87,10 @@ class Sender:
     def _forwarding(self, user: UserId, conv: ConvId, request: Forward) -> Draft:
         source = parse_conversation(request.source, "data.source")
         seqs = [Seq(seq) for seq in sorted(set(request.seqs))]
-        messages = self._require(source.conv, seqs, require_visible(self.groups, source, user), "data.seqs")
+        messages = self._messages(source.conv, seqs, require_visible(self.groups, source, user), "data.seqs")
+        for message in messages:
+            if message.state.recalled is not None:
+                raise Conflict(f"message {message.seq} is recalled")
         if len(messages) == 1:
             (message,) = messages
             first = message.forwarded or Forwarded(message.sender, message.ts)
@@ -99,8 +102,8 @@ class Sender:
         body = fitting_body({"title": request.title, "messages": merged})
         return Draft(conv, "merged", user, body.stored, Cmid(request.cmid))
 
-    def _require(self, conv: ConvId, seqs: Sequence[Seq], spans: Spans, path: str) -> list[Entry]:
-        """Messages that somebody may see and that say something, as of now. Raises NotFound, BadRequest, Conflict."""
+    def _messages(self, conv: ConvId, seqs: Sequence[Seq], spans: Spans, path: str) -> list[Entry]:
+        """Messages that somebody may see, as of now. Raises NotFound, BadRequest."""
         found = self.log.found(((conv, seq) for seq in seqs if visible(spans, seq)), consistent=True)
         out = []
         for seq in seqs:
@@ -108,8 +111,6 @@ class Sender:
             if entry is None:
                 raise NotFound(f"{conv} has no entry {seq} for you")
             require_message(entry, path)
-            if entry.state.recalled is not None:
-                raise Conflict(f"message {seq} is recalled")
             out.append(as_seen(entry, spans))
         return out
 

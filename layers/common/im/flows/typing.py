@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any, Final
 
 from im.domain.conversation import Direct, Group, parse_conversation
+from im.domain.entries import EMPTY
 from im.domain.errors import NotMember, RateLimited
 from im.domain.group_rules import check_may_send
 from im.domain.ids import ConvId, UserId
@@ -84,9 +85,9 @@ class TypingTeller:
     def tell(self, caller: Caller, request: Typing) -> Mapping[str, Any]:
         """Push to the others who are online that the caller is writing. Nothing is stored or queued.
 
-        ½ R a user to push to, 1 push a connection. In a group ½ R more, or 1 a 4 KiB of its newest entry; 4 R for
+        ½ R a user to push to and ½ R a 4 KiB of the newest entry, 1 push a connection. In a group 4 R more for
         somebody who is new to this function in this state of the group, and 2 R and 1 R a 30 members for a group that
-        is. In a group of more than 50 members nobody is told.
+        is. In a group of more than 50 members nobody is told, nor in a direct conversation where nothing was said yet.
 
         Raises NotMember and Muted as message.send does, and RateLimited, before anything is read.
         """
@@ -102,10 +103,11 @@ class TypingTeller:
 
     def _others(self, conversation: Direct | Group, user: UserId, now: int) -> Sequence[UserId]:
         """Whom to tell."""
-        if isinstance(conversation, Direct):
-            return [conversation.other(user)]
         conv = conversation.conv
-        epoch = self.log.tail(conv).epoch
+        tail = self.log.tail(conv)
+        if isinstance(conversation, Direct):
+            return [conversation.other(user)] if tail != EMPTY else []
+        epoch = tail.epoch
         head, member = self.admissions.at(conv, user, epoch)
         check_may_send(head, member, (), now)
         if head.member_count > MAX_MEMBERS:

@@ -80,11 +80,11 @@ def snapshot(client: DynamoDBClient, table: str, wanted: Sequence[dict[str, Any]
     raise Unavailable("the table is busy", 1000)
 
 
-def transact(client: DynamoDBClient, writes: Sequence[dict[str, Any]]) -> list[bool]:
+def transact(client: DynamoDBClient, writes: Sequence[dict[str, Any]], attempts: int = ATTEMPTS) -> list[bool]:
     """Make `writes` in one transaction; nothing is returned then. Else which of them met an unmet condition, and none
     is made. What somebody else's transaction is in the way of is made again; raises Unavailable when that goes on.
     """
-    for attempt in range(ATTEMPTS):
+    for attempt in range(attempts):
         try:
             client.transact_write_items(TransactItems=cast("Any", writes))
         except client.exceptions.TransactionCanceledException as e:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from botocore.exceptions import ClientError
 
 from im.domain.entries import EMPTY, Entry, Forwarded, Tail, tail_at
+from im.domain.errors import Conflict
 from im.domain.ids import Cmid, ConvId, Seq, UserId
 from im.domain.message_state import UNCHANGED, Edited, Reaction, Recalled, State
 from im.store import keys
@@ -126,6 +127,7 @@ class ConversationStore:
 
     def claim_cmid(self, conv: ConvId, sender: UserId, cmid: Cmid, first: Seq, now_s: int) -> Seq:
         """Note that `cmid`, if it has an entry at all, has it at `first` or later. Returns the first such note. 1 W.
+        Raises Conflict when it is that of a change.
 
         Closes the race of two frames with one `cmid`: both get the same seq to search from, and whoever appends has
         looked at every entry from there on, so the second finds the first's.
@@ -146,7 +148,10 @@ class ConversationStore:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self.client.exceptions.ConditionalCheckFailedException as e:
-            return Seq(int(_old(e)["first"]["N"]))
+            note = _old(e)
+            if "is_change" in note:  # store/message_changes.py
+                raise Conflict("this cmid is that of a change") from e
+            return Seq(int(note["first"]["N"]))
         return first
 
     def claimed(self, conv: ConvId, sender: UserId, cmid: Cmid) -> Seq | None:

@@ -219,11 +219,16 @@ class InboxStore:
         """All rows of a user's inbox: see `whole`."""
         return self.whole(user, consistent=consistent).rows
 
-    def whole(self, user: UserId, *, consistent: bool = False) -> Inbox:
+    def whole(self, user: UserId, *, consistent: bool = False, versions_alone: bool = False) -> Inbox:
         """A user's inbox: all rows, those included that no fan-out has reached, completed where a group is large.
 
-        ½ R or 1 R a 4 KiB: about 30 rows; and as much again for each large group.
+        ½ R or 1 R a 4 KiB: 17 to 30 rows, by the length of ids; and as much again for each large group. With
+        `versions_alone` rows say nothing but how often they were written: as dear, and parsed in a third of the time.
         """
+        projected: dict[str, Any] = {}
+        if versions_alone:
+            projected["ProjectionExpression"] = "sk, ver, left_seq, #large"
+            projected["ExpressionAttributeNames"] = {"#large": "large"}
         own: list[Row] = []
         about: Item = {}
         for item in query_all(
@@ -236,6 +241,7 @@ class InboxStore:
                 ":user_item": {"S": keys.USER},
             },
             ConsistentRead=consistent,
+            **projected,
         ):
             if item["sk"]["S"] == keys.USER:
                 about = item

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from im.domain.entries import Entry
-from im.domain.errors import Conflict
+from im.domain.errors import Conflict, Unavailable
 from im.domain.ids import Cmid, ConvId, Seq, UserId
 from im.domain.message_rules import MAX_PINNED
 from im.store import keys
@@ -106,7 +106,7 @@ class MessageChangeStore:
         after it, when it is one.
 
         2 W a KiB of its entry and of the message; a reaction or a pin 2 W more, a recall 2 W a KiB of each edit, a
-        `cmid` 2 W. Raises Unavailable.
+        `cmid` 2 W.
 
         `seq_is_free` is what gives an entry its place, as for a message (store/conversations.py). `is_as_read` closes
         the race of two changes of one message: each of them writes `changed`, so the second is decided anew on what the
@@ -131,7 +131,11 @@ class MessageChangeStore:
         if after.state.recalled is not None:
             for seq in before.state.edits:
                 writes[f"edit {seq}"] = {"Update": self._empty_edit(before, seq)}
-        unmet = dict(zip(writes, transact(self.client, list(writes.values())), strict=False))
+        try:
+            # Once: whoever is in the way changes the log or the message, so that the same write could only fail.
+            unmet = dict(zip(writes, transact(self.client, list(writes.values()), attempts=1), strict=False))
+        except Unavailable:
+            return Committed(target_changed=True)
         return Committed(**{name: unmet.get(name, False) for name in Committed.__dataclass_fields__})
 
     def _put(self, item: dict[str, Any], condition: str, values: dict[str, Any]) -> dict[str, Any]:
