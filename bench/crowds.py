@@ -165,7 +165,7 @@ def put_members(house: House, users: Sequence[UserId], *, shared: bool) -> None:
         for user in users
     ]
     pattern = UserId("pattern")
-    rows = [keys.row(pattern, CONV), keys.groups_of(pattern)]
+    rows = [keys.row(pattern, CONV), keys.user(pattern)]
     open_row(house, pattern, entry)
     if shared:
         InboxStore(house.dynamodb, INBOXES).share_row(pattern, CONV)
@@ -192,7 +192,7 @@ def put_other_groups(house: House, user: UserId, count: int, *, large: bool) -> 
         theirs = replace(entry, conv=ConvId(f"g:crowd-{i:04d}"), large=Seq(1) if large else Seq(0))
         open_row(house, user, theirs)
         message = replace(theirs, seq=Seq(2), n=1, kind="text", body=dumps({"text": TEXT}))
-        delivery = Delivery(message, None, Seq(0))
+        delivery = Delivery(newest=message, shown=message, own=None, mention=Seq(0))
         if large:
             inbox.deliver_to_all(theirs.conv, delivery, message.ts)
             inbox.note_prepared(theirs.conv, Prepared(since=Seq(1), epoch=Seq(1)))

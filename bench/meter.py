@@ -204,7 +204,7 @@ class Meter:
                 raise ValueError(f"nobody knows what {call.action} costs")
 
     def _unfiltered(self, params: Mapping[str, Any]) -> Sequence[Item]:
-        """What a Query looked at, what its filter left out included."""
+        """What a Query looked at, what its filter and its projection left out included."""
         asked = {
             name: value for name, value in params.items() if name not in {"FilterExpression", "ProjectionExpression"}
         }
@@ -269,7 +269,8 @@ def units_read(
                 for table, asked in params["RequestItems"].items()
             )
         case "Query":
-            items = answer["Items"] if answer["Count"] == answer["ScannedCount"] else unfiltered(params)
+            whole = answer["Count"] == answer["ScannedCount"] and "ProjectionExpression" not in params
+            items = answer["Items"] if whole else unfiltered(params)
             return read_units(total_size(items), consistent=bool(params.get("ConsistentRead")))
         case "TransactGetItems":
             return sum(read_units(_size(response.get("Item")), transactional=True) for response in answer["Responses"])
