@@ -90,7 +90,7 @@ def test_a_logout_is_answered_and_then_the_connection_ends(stack: Stack) -> None
 def test_every_frame_has_one_reply(stack: Stack, text: str, code: str) -> None:
     with Talker(stack, "ian") as ian:
         assert ian.raw(text)["error"]["code"] == code
-        assert ian.ok("connect.ping")["inbox"] == "0.0"
+        assert ian.ok("connect.ping")["inbox"]
 
 
 @pytest.mark.parametrize(
