@@ -102,6 +102,10 @@ class MessageChanges:
             try:
                 role, spans = self._admitted(conversation, caller.user, tail, even_muted=even_muted)
                 message, own = self._message(conv, Seq(request.seq), spans, caller.user if reacting else None)
+                if message.state.changed > tail.seq:
+                    # The end that was read is behind the message: a change came between, or the replica lags.
+                    attempt = self._next(attempt, deadline)
+                    continue
                 target = Target(message, role, own)
                 change = decide(target)
                 made = change.made(target)
@@ -128,12 +132,16 @@ class MessageChanges:
                 return self._again(conv, noted)
             if lost.pins_full and not lost.target_changed:
                 raise TooLarge("pinned messages", MAX_PINNED + 1, MAX_PINNED)
-            if self.clock() > deadline:
-                raise Unavailable("too many people write here at once", 500)
-            attempt += 1
-            # Each longer than the one before and each caller differently: until there are as many tries as places.
-            wait = min(FIRST_WAIT_S * 2**attempt, LONGEST_WAIT_S)
-            self.pause(random.uniform(0, wait))  # noqa: S311 - spreads load, guards nothing
+            attempt = self._next(attempt, deadline)
+
+    def _next(self, attempt: int, deadline: int) -> int:
+        """Wait for the next try: each time longer and each caller differently, until there are as many tries as places.
+        Raises Unavailable when it has gone on for too long."""
+        if self.clock() > deadline:
+            raise Unavailable("too many people write here at once", 500)
+        wait = min(FIRST_WAIT_S * 2 ** (attempt + 1), LONGEST_WAIT_S)
+        self.pause(random.uniform(0, wait))  # noqa: S311 - spreads load, guards nothing
+        return attempt + 1
 
     def _admitted(
         self, conversation: Direct | Group, user: UserId, tail: Tail, *, even_muted: bool
