@@ -3,8 +3,10 @@
  * It knows the protocol, and nothing about the document apart from whether the page is being looked at.
  */
 import { Conversation } from "./conversation.js";
+import { Drafts } from "./drafts.js";
 import { Outbox } from "./outbox.js";
-import { MAX_ACKED_GROUP, ProtocolError, directConv, isGroup, peerOf } from "./protocol.js";
+import { MAX_ACKED_GROUP, MAX_TYPING_GROUP, ProtocolError, directConv, isCountable, isGroup, peerOf } from "./protocol.js";
+import { Typing } from "./typing.js";
 
 /** @typedef {import("./protocol.js").Entry} Entry */
 /** @typedef {import("./connection.js").Connection} Connection */
@@ -13,10 +15,11 @@ const PAGE = 50;
 const HOLE_MS = 300;
 const HOLE_MAX_PAUSE_MS = 10_000;
 const ACK_MS = 1_000;
-const ACKS_A_FRAME = 100;
+const ACKS_A_FRAME = 50;
 const READ_MS = 1_000;
 const SYNC_MS = 1_000;
 const SYNC_AFTER_ERROR_MS = 10_000;
+const TYPING_EVERY_MS = 3_000;
 
 /**
  * `ready` tells whether the conversation list was read once.
@@ -28,6 +31,8 @@ export class Chat extends EventTarget {
   /** @type {Conversation|null} */
   current = null;
   ready = false;
+  /** Whether others are told what this user has received and read, and whether they are online. */
+  privacy = { receipts: true, presence: true };
 
   #connection;
   #names;
@@ -46,6 +51,13 @@ export class Chat extends EventTarget {
   #filling = new Set();
   #sending = new Set();
   #reading = new Set();
+  #typing = new Typing(() => this.#change());
+  /** When others were last told that this user writes, by conversation. @type {Map<string, number>} */
+  #toldTyping = new Map();
+  #drafts = new Drafts((conv, draft) => this.set(conv, { draft }));
+  #askingDeleted = new Set();
+  /** The last change to a message of a conversation that is on its way. @type {Map<string, Promise<void>>} */
+  #changing = new Map();
   /** @type {string[]} groups whose names are still to be asked for, one at a time */
   #unnamed = [];
   #naming = false;
@@ -68,7 +80,7 @@ export class Chat extends EventTarget {
     connection.addEventListener("pong", (event) => this.#onInboxValue(/** @type {CustomEvent} */ (event).detail.inbox));
     connection.addEventListener("status", () => this.#change());
     document.addEventListener("visibilitychange", this.#onVisible);
-    for (const draft of this.#outbox.drafts) this.#conversation(draft.conv);
+    for (const message of this.#outbox.messages) this.#conversation(message.conv);
   }
 
   stop() {
@@ -77,15 +89,17 @@ export class Chat extends EventTarget {
     clearTimeout(this.#syncTimer);
     clearTimeout(this.#ackTimer);
     for (const timer of this.#holeTimers.values()) clearTimeout(timer);
+    this.#drafts.stop();
+    this.#typing.stop();
   }
 
   /** Conversations to list: pinned ones first, then the newest. */
   get list() {
     const shown = [...this.conversations.values()].filter(
-      (conv) => (conv.row && !conv.row.hidden) || conv.entries.length || conv === this.current || this.drafts(conv.id).length,
+      (conv) => (conv.row ? !conv.isHidden : conv.entries.length) || conv === this.current || this.outgoing(conv.id).length,
     );
     // One that was just begun has no time yet: it stands on top.
-    const rank = (conv) => Math.max(conv.activity, this.drafts(conv.id).at(-1)?.ts ?? 0) || Number.MAX_SAFE_INTEGER;
+    const rank = (conv) => Math.max(conv.activity, this.outgoing(conv.id).at(-1)?.ts ?? 0) || Number.MAX_SAFE_INTEGER;
     return shown.sort(
       (a, b) => Number(b.row?.pinned ?? false) - Number(a.row?.pinned ?? false) || rank(b) - rank(a) || (a.id < b.id ? -1 : 1),
     );
@@ -108,8 +122,8 @@ export class Chat extends EventTarget {
     return this.nameOf(peerOf(conv.id, this.me));
   }
 
-  /** @param {string} conv */
-  drafts(conv) {
+  /** Messages that the server has not accepted yet. @param {string} conv */
+  outgoing(conv) {
     return this.#outbox.of(conv);
   }
 
@@ -121,6 +135,7 @@ export class Chat extends EventTarget {
       conv.error = null;
       conv.newFrom = conv.unread > 0 ? conv.readSeq + 1 : null;
       if (!conv.loaded) this.loadOlder(conv);
+      else this.#askMarks(conv);
       if (isGroup(conv.id) && conv.memberCount === null && !conv.isClosed) this.#askName(conv.id, true);
       this.#read(conv);
     }
@@ -139,6 +154,8 @@ export class Chat extends EventTarget {
   async loadOlder(conv) {
     // Before the first sync the tail is unknown, and the sync calls this again.
     if (conv.loading || (conv.loaded && conv.atStart) || !this.ready) return;
+    const first = !conv.loaded;
+    let moved = false;
     conv.loading = true;
     conv.error = null;
     this.#change();
@@ -148,16 +165,19 @@ export class Chat extends EventTarget {
         const before = conv.low;
         const page = await this.#connection.request("sync", "entries", { conv: conv.id, before, limit: PAGE });
         // The window may have been moved meanwhile: then this page does not join on to it.
-        if (conv.low === before) this.#takeOlder(conv, page.entries ?? [], page.more ?? false);
+        moved = conv.low !== before;
+        if (!moved) this.#takeOlder(conv, page.entries ?? [], page.more ?? false);
       } else {
         conv.addOlder([], false);
       }
+      if (first) this.#askMarks(conv);
     } catch (error) {
       // A direct conversation begins with its first message: until then the server knows none.
       if (!isGroup(conv.id) && ["not_found", "not_member"].includes(error.code) && !conv.row) conv.addOlder([], false);
       else conv.error = error;
     } finally {
       conv.loading = false;
+      if (moved && conv === this.current) this.loadOlder(conv);
       this.#read(conv);
       this.#change();
     }
@@ -188,9 +208,9 @@ export class Chat extends EventTarget {
     for (const entry of entries) this.#learn(conv, entry);
   }
 
-  /** @param {string} conv @param {string} text */
-  send(conv, text) {
-    this.#outbox.add(conv, text);
+  /** @param {string} conv @param {string} text @param {number} [replyTo] the seq of the message that it answers */
+  send(conv, text, replyTo) {
+    this.#outbox.add(conv, text, replyTo);
     this.#conversation(conv).newFrom = null;
     this.#pump(conv);
     this.#change();
@@ -198,13 +218,13 @@ export class Chat extends EventTarget {
 
   /** Sends a failed message again, under its own `cmid`. @param {string} cmid */
   retry(cmid) {
-    const draft = this.#outbox.get(cmid);
-    if (!draft || draft.state !== "failed") return;
-    draft.state = "sending";
-    delete draft.code;
-    delete draft.until;
+    const message = this.#outbox.get(cmid);
+    if (!message || message.state !== "failed") return;
+    message.state = "sending";
+    delete message.code;
+    delete message.until;
     this.#outbox.save();
-    this.#pump(draft.conv);
+    this.#pump(message.conv);
     this.#change();
   }
 
@@ -239,6 +259,110 @@ export class Chat extends EventTarget {
     return this.#connection.request("group", "members", cursor ? { conv, cursor } : { conv });
   }
 
+  // --- what is done to messages and conversations: each rejects with what the server refused ------------------------
+
+  /** @param {Conversation} conv @param {number} seq @param {string} text */
+  edit(conv, seq, text) {
+    const body = { text };
+    return this.#changeMessage(conv, "edit", "edit", { seq, body }, { target: seq, body });
+  }
+
+  /** @param {Conversation} conv @param {number} seq */
+  recall(conv, seq) {
+    return this.#changeMessage(conv, "recall", "recall", { seq }, { target: seq });
+  }
+
+  /** @param {Conversation} conv @param {number} seq @param {string} emoji @param {boolean} on */
+  react(conv, seq, emoji, on) {
+    return this.#changeMessage(conv, "react", "reaction", { seq, emoji, on }, { target: seq, emoji, on });
+  }
+
+  /** @param {Conversation} conv @param {number} seq @param {boolean} on */
+  pin(conv, seq, on) {
+    return this.#changeMessage(conv, "pin", "pin", { seq, on }, { target: seq, on });
+  }
+
+  /** Deletes a message for this user alone, on all of their devices. @param {Conversation} conv @param {number} seq */
+  async deleteForMe(conv, seq) {
+    this.#takeDeleted(conv, await this.#connection.request("message", "delete", { conv: conv.id, seqs: [seq] }));
+  }
+
+  /** @param {Conversation} conv @param {{muted?: boolean, pinned?: boolean, hidden?: boolean, draft?: string}} settings */
+  async set(conv, settings) {
+    this.#takeRow(await this.#connection.request("sync", "settings", { conv: conv.id, ...settings }));
+    this.#change();
+  }
+
+  /**
+   * Who has received and read a message of a group.
+   * @param {Conversation} conv
+   * @param {number} seq
+   * @param {{list: "read"|"unread", cursor?: string}} which
+   */
+  receipts(conv, seq, which) {
+    return this.#connection.request("sync", "receipts", { conv: conv.id, seq, ...which });
+  }
+
+  /** Whether this user may recall the messages of others in a conversation, and pin in a group. @param {Conversation} conv */
+  leads(conv) {
+    return isGroup(conv.id) && (conv.role === "owner" || conv.role === "admin");
+  }
+
+  /**
+   * One at a time in a conversation, as with messages: the later wish is the one that counts.
+   * @param {Conversation} conv
+   * @param {string} op
+   * @param {string} kind of the entry that the change is
+   * @param {object} data
+   * @param {object} body of that entry
+   */
+  #changeMessage(conv, op, kind, data, body) {
+    const before = this.#changing.get(conv.id);
+    const cmid = crypto.randomUUID();
+    const change = async () => {
+      await before?.catch(() => {});
+      const { seq, n, ts, duplicate } = await this.#connection.request("message", op, { conv: conv.id, ...data, cmid });
+      // Of a change that the server had already, the entry is in the log: if it is not here, there is a hole.
+      if (duplicate) conv.expect(seq);
+      else conv.add([{ conv: conv.id, seq, n, kind, from: this.me, ts, cmid, body }]);
+      this.#settle(conv);
+    };
+    const done = change();
+    this.#changing.set(conv.id, done);
+    return done;
+  }
+
+  // --- writing ---------------------------------------------------------------------------------------------------
+
+  /** @param {string} conv @returns {string[]} who is writing there */
+  typingIn(conv) {
+    return this.#typing.in(conv);
+  }
+
+  /** Tells the others that this user is writing, now and then. @param {Conversation} conv */
+  tellTyping(conv) {
+    const small = !isGroup(conv.id) || (conv.memberCount !== null && conv.memberCount <= MAX_TYPING_GROUP);
+    const now = Date.now();
+    const told = this.#toldTyping.get(conv.id) ?? 0;
+    if (!small || !conv.row || conv.isClosed || this.#connection.status !== "open" || now - told < TYPING_EVERY_MS) return;
+    this.#toldTyping.set(conv.id, now);
+    this.#connection.request("message", "typing", { conv: conv.id, on: true }).catch(() => {
+      // Nobody misses it.
+    });
+  }
+
+  /**
+   * Keeps what the user has begun to write.
+   * @param {Conversation} conv
+   * @param {string} text
+   * @param {boolean} [now] save it now
+   */
+  setDraft(conv, text, now = false) {
+    if (text === conv.draft) return;
+    this.#drafts.keep(conv, text, now);
+    this.#change();
+  }
+
   /** @param {string} id */
   #conversation(id) {
     let conv = this.conversations.get(id);
@@ -253,7 +377,8 @@ export class Chat extends EventTarget {
 
   async #onOpen() {
     await this.#sync();
-    for (const conv of new Set(this.#outbox.drafts.map((draft) => draft.conv))) this.#pump(conv);
+    if (this.current?.loaded) this.#askMarks(this.current);
+    for (const conv of new Set(this.#outbox.messages.map(({ conv }) => conv))) this.#pump(conv);
   }
 
   /** @param {any} frame */
@@ -261,13 +386,35 @@ export class Chat extends EventTarget {
     if (!data || typeof data !== "object") return;
     if (push === "entries" && typeof data.conv === "string" && Array.isArray(data.entries)) {
       this.#onEntries(data.conv, data.entries.filter((entry) => Number.isInteger(entry?.seq)));
-    } else if (push === "read" && data.user === this.me && typeof data.conv === "string" && Number.isInteger(data.seq)) {
-      const differs = this.#conversation(data.conv).confirmRead(data.seq, data.unread);
-      if (differs) this.#syncSoon();
-      this.#change();
+    } else if (push === "privacy") {
+      this.#takePrivacy(data);
     } else if (push === "inbox") {
-      this.#onInboxValue(data.inbox);
+      if (data.inbox === undefined) this.#syncSoon();
+      else this.#onInboxValue(data.inbox);
+    } else if (typeof data.conv === "string") {
+      this.#onNews(push, data, this.#conversation(data.conv));
     }
+  }
+
+  /** What a push says about one conversation. @param {string} push @param {any} data @param {Conversation} conv */
+  #onNews(push, data, conv) {
+    if (push === "read" && data.user === this.me && Number.isInteger(data.seq)) {
+      if (conv.confirmRead(data.seq, data.unread, data.n)) this.#syncSoon();
+    } else if (push === "read" && Number.isInteger(data.seq)) {
+      conv.takeMarks({ read_seq: data.seq });
+    } else if (push === "delivered" && Number.isInteger(data.seq)) {
+      conv.takeMarks({ ack_seq: data.seq });
+    } else if (push === "typing" && typeof data.user === "string" && data.user !== this.me) {
+      this.#typing.take(conv.id, data.user, data.on === true);
+    } else if (push === "row") {
+      this.#takeRow(data);
+      this.#watchHole(conv);
+    } else if (push === "deleted" && Array.isArray(data.ranges)) {
+      this.#takeDeleted(conv, data);
+    } else {
+      return;
+    }
+    this.#change();
   }
 
   /** @param {string} id @param {Entry[]} entries ascending */
@@ -281,9 +428,10 @@ export class Chat extends EventTarget {
       if (first > 1) conv.startAfter(first - 1);
       this.#syncSoon();
     }
-    const fresh = conv.add(entries);
-    if (conv.row?.hidden) conv.row = { ...conv.row, hidden: false };
-    for (const entry of fresh) this.#learn(conv, entry);
+    for (const entry of conv.add(entries)) {
+      this.#learn(conv, entry);
+      if (isCountable(entry.kind)) this.#typing.take(id, entry.from, false);
+    }
     this.#settle(conv);
   }
 
@@ -295,6 +443,10 @@ export class Chat extends EventTarget {
   /** @param {Conversation} conv @param {Entry} entry */
   #learn(conv, entry) {
     this.#accepted(entry);
+    if (conv.isReturn(entry)) {
+      conv.startAfter(entry.seq - 1);
+      if (conv === this.current) this.loadOlder(conv);
+    }
     if (entry.kind === "members" && isGroup(conv.id) && !conv.isClosed) this.#askName(conv.id, conv === this.current);
   }
 
@@ -346,6 +498,7 @@ export class Chat extends EventTarget {
       const data = { ...(since === undefined ? {} : { since }), ...(cursor === undefined ? {} : { cursor }) };
       const page = await this.#connection.request("sync", "inbox", data);
       for (const row of page.conversations ?? []) this.#takeRow(row);
+      this.#takePrivacy(page.privacy);
       // The first page's value: what changes while the others are read is then read again.
       inbox ??= page.inbox;
       cursor = page.cursor;
@@ -364,8 +517,50 @@ export class Chat extends EventTarget {
     const passed = conv.takeRow(row);
     // What was passed over may have changed the name.
     if (passed && conv.name !== null && isGroup(conv.id) && !conv.isClosed) this.#askName(conv.id);
+    if (passed && conv === this.current && this.ready) this.loadOlder(conv);
+    if (conv.deletedAt < row.deleted) this.#askDeleted(conv);
     this.#nameIfUnknown(conv);
     this.#read(conv);
+  }
+
+  /** @param {{receipts?: unknown, presence?: unknown}} [privacy] */
+  #takePrivacy({ receipts, presence } = {}) {
+    if (typeof receipts === "boolean") this.privacy.receipts = receipts;
+    if (typeof presence === "boolean") this.privacy.presence = presence;
+  }
+
+  /** Something was deleted on another device meanwhile. @param {Conversation} conv */
+  async #askDeleted(conv) {
+    if (this.#askingDeleted.has(conv.id)) return;
+    this.#askingDeleted.add(conv.id);
+    try {
+      this.#takeDeleted(conv, await this.#connection.request("sync", "deleted", { conv: conv.id }));
+    } catch {
+      // The next row asks again.
+    } finally {
+      this.#askingDeleted.delete(conv.id);
+    }
+  }
+
+  /** @param {Conversation} conv @param {{deleted: number, ranges: [number, number][]}} reply */
+  #takeDeleted(conv, { deleted, ranges }) {
+    conv.takeDeleted(deleted, ranges);
+    // What was shown in the list is gone: the row has what is there instead.
+    if (!conv.lastEntry && !conv.lastGlimpse) this.#syncSoon();
+    this.#change();
+  }
+
+  /** Asks how far the other one of a direct conversation has come, where this user waits for that. @param {Conversation} conv */
+  async #askMarks(conv) {
+    const own = conv.entries.findLast(({ kind, from, recalled }) => isCountable(kind) && from === this.me && !recalled);
+    if (isGroup(conv.id) || !own || own.seq <= conv.peerRead) return;
+    try {
+      const { marks } = await this.#connection.request("sync", "receipts", { conv: conv.id, seq: own.seq });
+      conv.takeMarks(marks ?? {}); // who does not show it has none
+      this.#change();
+    } catch {
+      // The message is sent: no more is said of it.
+    }
   }
 
   // --- holes -----------------------------------------------------------------------------------------------------
@@ -427,6 +622,7 @@ export class Chat extends EventTarget {
 
   #onVisible = () => {
     const conv = this.current;
+    if (document.visibilityState !== "visible") this.#drafts.flush();
     if (!conv || document.visibilityState !== "visible") return;
     if (conv.unread > 0) conv.newFrom = conv.readSeq + 1;
     this.#read(conv);
@@ -462,9 +658,9 @@ export class Chat extends EventTarget {
     if (this.#sending.has(id) || this.#stopped) return;
     this.#sending.add(id);
     try {
-      let draft;
-      while ((draft = this.drafts(id).find(({ state }) => state === "sending")) && !this.#stopped) {
-        await this.#deliver(draft);
+      let message;
+      while ((message = this.outgoing(id).find(({ state }) => state === "sending")) && !this.#stopped) {
+        await this.#deliver(message);
         this.#change();
       }
     } finally {
@@ -472,21 +668,21 @@ export class Chat extends EventTarget {
     }
   }
 
-  /** @param {import("./outbox.js").Draft} draft */
-  async #deliver(draft) {
-    const { conv: id, cmid, text } = draft;
-    const body = { text };
+  /** @param {import("./outbox.js").Outgoing} outgoing */
+  async #deliver(outgoing) {
+    const { conv: id, cmid, text, replyTo } = outgoing;
+    const message = { cmid, kind: "text", body: { text }, ...(replyTo ? { reply_to: replyTo } : {}) };
     try {
-      const reply = await this.#connection.request("message", "send", { conv: id, cmid, kind: "text", body });
+      const reply = await this.#connection.request("message", "send", { conv: id, ...message });
       this.#outbox.remove(cmid);
       const conv = this.#conversation(id);
-      conv.add([{ conv: id, seq: reply.seq, n: reply.n, kind: "text", from: this.me, ts: reply.ts, cmid, body }]);
+      conv.add([{ conv: id, seq: reply.seq, n: reply.n, from: this.me, ts: reply.ts, ...message }]);
       this.#settle(conv);
     } catch (error) {
       if (error.code === "closed") return;
-      draft.state = "failed";
-      draft.code = error instanceof ProtocolError ? error.code : "internal";
-      if (error.retryAfterMs) draft.until = Date.now() + error.retryAfterMs;
+      outgoing.state = "failed";
+      outgoing.code = error instanceof ProtocolError ? error.code : "internal";
+      if (error.retryAfterMs) outgoing.until = Date.now() + error.retryAfterMs;
       this.#outbox.save();
       // The row tells since when.
       if (error.code === "not_member") this.#syncSoon();
@@ -500,6 +696,7 @@ export class Chat extends EventTarget {
     const conv = this.#conversation(info.conv);
     if (typeof info.name === "string" && info.name) conv.takeName(info.name, head);
     if (typeof info.members === "number") conv.memberCount = info.members;
+    if (typeof info.me?.role === "string") conv.role = info.me.role;
     this.#change();
   }
 

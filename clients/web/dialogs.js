@@ -1,4 +1,4 @@
-/** The two dialogs: a new conversation, and what a group is. */
+/** The dialogs: a new conversation, what a group is, and who has read a message. */
 import { avatar, h } from "./dom.js";
 import { errorText, t } from "./i18n.js";
 import { USER_ID } from "./protocol.js";
@@ -183,6 +183,68 @@ export class InfoDialog {
       list,
       more);
   }
+}
+
+export class ReceiptsDialog {
+  #dialog = byId("receipts-dialog");
+  #body = byId("receipts-body");
+  #opened = 0;
+
+  constructor() {
+    wireClosing(this.#dialog);
+  }
+
+  /** @param {Chat} chat @param {import("./conversation.js").Conversation} conv @param {number} seq */
+  async open(chat, conv, seq) {
+    const opened = ++this.#opened;
+    this.#body.replaceChildren(h("div", { class: "spinner-row" }, h("span", { class: "spinner", role: "img", "aria-label": t("loading") })));
+    this.#dialog.showModal();
+    try {
+      const lists = /** @type {const} */ (["read", "unread"]);
+      const pages = await Promise.all(lists.map((list) => chat.receipts(conv, seq, { list })));
+      if (opened !== this.#opened) return;
+      const [{ members, delivered, read, private: hidden }] = pages;
+      this.#body.replaceChildren(
+        h("p", { class: "receipts-count" }, t("receiptsCount", { members, delivered, read })),
+        hidden > 0 ? h("p", { class: "muted" }, t("receiptsPrivate", { count: hidden })) : "",
+        chat.privacy.receipts ? "" : h("p", { class: "muted" }, t("receiptsOwn")),
+        ...lists.flatMap((list, at) => [
+          h("h3", { class: "label" }, t(list === "read" ? "receiptsRead" : "receiptsUnread")),
+          ...namedList(chat, pages[at], (cursor) => chat.receipts(conv, seq, { list, cursor })),
+        ]));
+    } catch (error) {
+      if (opened === this.#opened) this.#body.replaceChildren(h("p", { class: "form-error", role: "alert" }, errorText(error.code)));
+    }
+  }
+}
+
+/**
+ * Names, and a button for the next page of them.
+ * @param {Chat} chat
+ * @param {{users?: string[], cursor?: string}} page
+ * @param {(cursor: string|undefined) => Promise<{users?: string[], cursor?: string}>} next
+ */
+function namedList(chat, page, next) {
+  const list = h("ul", { class: "members" });
+  const more = h("button", { type: "button", class: "button", hidden: true }, t("more"));
+  let cursor;
+  const take = ({ users = [], cursor: following }) => {
+    list.append(...users.map((user) => memberRow(chat, { user })));
+    cursor = following;
+    more.hidden = !cursor;
+  };
+  more.addEventListener("click", async () => {
+    more.setAttribute("disabled", "");
+    try {
+      take(await next(cursor));
+    } catch {
+      // The button stays: press it again.
+    } finally {
+      more.removeAttribute("disabled");
+    }
+  });
+  take(page);
+  return list.children.length ? [list, more] : [h("p", { class: "muted" }, t("nobody"))];
 }
 
 /** @param {Chat} chat @param {{user: string, role?: string}} member */

@@ -1,11 +1,12 @@
 /** Puts the page together: who is signed in, which conversation is open, and what the banner says. */
 import { Chat } from "./chat.js";
 import { Connection } from "./connection.js";
-import { InfoDialog, NewDialog } from "./dialogs.js";
+import { InfoDialog, NewDialog, ReceiptsDialog } from "./dialogs.js";
 import { avatar, reconcile } from "./dom.js";
 import { currentLanguage, localize, setLanguage, t } from "./i18n.js";
 import { addressOf, identityOf, loadConfig } from "./identity.js";
 import { ListView } from "./list-view.js";
+import { Menu } from "./menu.js";
 import { isConvOf } from "./protocol.js";
 import { SignInView } from "./signin-view.js";
 import { ThreadView } from "./thread-view.js";
@@ -28,8 +29,13 @@ let lostAt = 0;
 /** @type {ReturnType<typeof setTimeout>|undefined} */
 let bannerTimer;
 
-const list = new ListView(goTo);
-const thread = new ThreadView();
+const menu = new Menu();
+const receiptsDialog = new ReceiptsDialog();
+const list = new ListView(goTo, menu);
+const thread = new ThreadView(menu, {
+  leave: () => goTo(null),
+  receipts: (conv, seq) => session && receiptsDialog.open(session.chat, conv, seq),
+});
 const signIn = new SignInView(start);
 const newDialog = new NewDialog(goTo);
 const infoDialog = new InfoDialog();
@@ -72,6 +78,7 @@ function signOut() {
   session?.connection.stop();
   session = null;
   clearTimeout(bannerTimer);
+  menu.close();
   for (const dialog of document.querySelectorAll("dialog")) dialog.close();
   const url = new URL(location.href);
   url.searchParams.delete("user");
@@ -152,6 +159,7 @@ function banner(text, button, tone, canLeave) {
 }
 
 function switchLanguage() {
+  menu.close();
   setLanguage(currentLanguage() === "en" ? "zh" : "en");
   localize(document);
   signIn.localize();

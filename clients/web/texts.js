@@ -1,5 +1,6 @@
 /** What messages say, in words: previews, and the names of kinds that have no view of their own. */
 import { kindName, t } from "./i18n.js";
+import { noticeText } from "./notices.js";
 import { isCountable, isGroup } from "./protocol.js";
 
 /** @typedef {import("./protocol.js").Entry} Entry */
@@ -8,9 +9,16 @@ import { isCountable, isGroup } from "./protocol.js";
 /** What a conversation that has nothing but such an entry shows in the list. */
 const NOTICES = /** @type {const} */ ({ members: "membersChanged", profile: "profileChanged" });
 
-/** @param {Chat} chat @param {string} from */
-export const recallText = (chat, from) =>
-  from === chat.me ? t("recalledByYou") : t("recalledBy", { name: chat.nameOf(from) });
+/**
+ * The line in the place of a recalled message.
+ * @param {Chat} chat
+ * @param {{from: string, recalled?: {by: string}|boolean}} message
+ */
+export function recallText(chat, { from, recalled }) {
+  const by = typeof recalled === "object" && typeof recalled.by === "string" ? recalled.by : from;
+  if (by !== from) return t("recalledOf", { by: by === chat.me ? t("you") : chat.nameOf(by), name: chat.nameOf(from) });
+  return from === chat.me ? t("recalledByYou") : t("recalledBy", { name: chat.nameOf(from) });
+}
 
 /**
  * A message in one line.
@@ -24,21 +32,9 @@ export function summary(kind, body) {
   return detail ? `${name} · ${detail}` : name;
 }
 
-/**
- * What changes to messages amount to: the newest edit of each, and which were recalled.
- * @param {Entry[]} entries ascending
- */
-export function changesIn(entries) {
-  /** @type {Map<number, any>} */
-  const edits = new Map();
-  /** @type {Set<number>} */
-  const recalls = new Set();
-  for (const { kind, body } of entries) {
-    if (kind === "edit") edits.set(body?.target, body?.body);
-    if (kind === "recall") recalls.add(body?.target);
-  }
-  return { edits, recalls };
-}
+/** What a quote shows of the message. @param {import("./protocol.js").Glimpse} glimpse */
+export const glimpseText = ({ kind, preview, recalled }) =>
+  recalled ? t("quoteRecalled") : kind === "text" || !preview ? preview || summary(kind, {}) : summary(kind, { title: preview });
 
 /**
  * The line under a conversation's title in the list.
@@ -46,23 +42,35 @@ export function changesIn(entries) {
  * @param {import("./conversation.js").Conversation} conv
  */
 export function previewOf(chat, conv) {
-  const drafts = chat.drafts(conv.id);
-  const draft = drafts.findLast(({ state }) => state === "failed") ?? drafts.at(-1);
-  if (draft) return t("youPrefix", { text: draft.text });
+  const outgoing = chat.outgoing(conv.id);
+  const unsent = outgoing.findLast(({ state }) => state === "failed") ?? outgoing.at(-1);
+  if (unsent) return t("youPrefix", { text: unsent.text });
+  if (conv !== chat.current && conv.draft.trim()) return t("draftPrefix", { text: conv.draft });
   const entry = conv.lastEntry;
-  const last = conv.row?.last;
-  if (!entry || (last && last.ts > entry.ts && isCountable(last.kind))) {
-    if (!last) return "";
-    if (!isCountable(last.kind)) return Object.hasOwn(NOTICES, last.kind) ? t(NOTICES[last.kind]) : "";
-    return said(chat, conv, last.from, last.preview || kindName(last.kind) || "");
+  if (entry) {
+    if (entry.recalled) return recallText(chat, entry);
+    return isCountable(entry.kind) ? said(chat, conv, entry.from, summary(entry.kind, entry.body)) : noticeText(chat, entry) ?? "";
   }
-  const { edits, recalls } = changesIn(conv.entries);
-  if (recalls.has(entry.seq) || entry.body?.recalled) return recallText(chat, entry.from);
-  return said(chat, conv, entry.from, summary(entry.kind, edits.get(entry.seq) ?? entry.body));
+  const last = conv.lastGlimpse;
+  if (!last) return "";
+  if (last.recalled) return recallText(chat, last);
+  if (Object.hasOwn(NOTICES, last.kind)) return t(NOTICES[last.kind]);
+  return isCountable(last.kind) ? said(chat, conv, last.from, glimpseText(last)) : t("unsupported", { kind: last.kind });
 }
 
 /** @param {Chat} chat @param {import("./conversation.js").Conversation} conv @param {string} from @param {string} text */
 function said(chat, conv, from, text) {
   if (from === chat.me) return t("youPrefix", { text });
   return isGroup(conv.id) && from ? t("namePrefix", { name: chat.nameOf(from), text }) : text;
+}
+
+/**
+ * Who is writing in a conversation; empty if nobody is.
+ * @param {Chat} chat
+ * @param {import("./conversation.js").Conversation} conv
+ */
+export function typingText(chat, conv) {
+  const [first, ...others] = chat.typingIn(conv.id);
+  if (first === undefined) return "";
+  return others.length ? t("typingSome") : t("typingOne", { name: chat.nameOf(first) });
 }

@@ -1,18 +1,20 @@
-/** The open conversation: its messages, where it is scrolled to, and the box to write in. */
-import { avatar, h, hue, icon, reconcile } from "./dom.js";
-import { clock, currentLanguage, dayKey, dayName, errorText, fullTime, t, timeFrom } from "./i18n.js";
-import { noticeText } from "./notices.js";
-import { MAX_TEXT_BYTES, isCountable, isGroup, peerOf, utf8Length } from "./protocol.js";
-import { changesIn, recallText, summary } from "./texts.js";
+/** The open conversation: its messages, where it is scrolled to, and what can be done with them. */
+import { choicesOfConversation, choicesOfMessage } from "./choices.js";
+import { Composer } from "./composer.js";
+import { avatar, h, reconcile } from "./dom.js";
+import { currentLanguage, errorText, t } from "./i18n.js";
+import { itemsOf } from "./message-view.js";
+import { isCountable, isGroup, peerOf } from "./protocol.js";
+import { typingText } from "./texts.js";
+import { report } from "./toast.js";
 
 /** @typedef {import("./chat.js").Chat} Chat */
 /** @typedef {import("./conversation.js").Conversation} Conversation */
 /** @typedef {import("./protocol.js").Entry} Entry */
 
-/** Messages of one sender closer together than this stand as one block. */
-const RUN_MS = 5 * 60_000;
 const NEAR_BOTTOM_PX = 80;
 const NEAR_TOP_PX = 160;
+const FLASH_MS = 1_500;
 
 const byId = (id) => /** @type {any} */ (document.getElementById(id));
 
@@ -20,8 +22,10 @@ export class ThreadView {
   #scroller = byId("scroller");
   #messages = byId("messages");
   #top = byId("thread-top");
-  #text = byId("composer-text");
   #jump = byId("jump");
+  #composer = new Composer();
+  #menu;
+  #open;
   /** @type {Chat|null} */
   #chat = null;
   /** @type {Conversation|null} */
@@ -31,20 +35,18 @@ export class ThreadView {
   #lastSeq = 0;
   #placed = false;
 
-  constructor() {
+  /**
+   * @param {import("./menu.js").Menu} menu
+   * @param {{leave: () => void, receipts: (conv: Conversation, seq: number) => void}} open
+   */
+  constructor(menu, open) {
+    this.#menu = menu;
+    this.#open = open;
     this.#scroller.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     this.#jump.addEventListener("click", () => this.#toBottom());
-    byId("composer").addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.#submit();
-    });
-    this.#text.addEventListener("keydown", (event) => {
-      // While an input method is composing, Enter belongs to it.
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
-      event.preventDefault();
-      this.#submit();
-    });
-    this.#text.addEventListener("input", () => this.#onInput());
+    this.#messages.addEventListener("keydown", (event) => this.#onKey(event));
+    this.#messages.addEventListener("focusin", () => this.#rove());
+    byId("thread-more").addEventListener("click", () => this.#openConversationMenu());
     new ResizeObserver(() => {
       if (this.#atBottom && this.#placed) this.#toBottom();
     }).observe(this.#scroller);
@@ -56,10 +58,10 @@ export class ThreadView {
     const conv = chat.current;
     byId("thread").hidden = !conv;
     byId("thread-none").hidden = Boolean(conv);
-    if (conv !== this.#shown) this.#switchTo(conv);
+    if (conv !== this.#shown) this.#switchTo(chat, conv);
     if (!conv) return;
     this.#renderHead(chat, conv);
-    this.#renderComposer(conv, canWrite);
+    this.#composer.render(canWrite);
     const anchor = this.#placed && !this.#atBottom ? this.#anchor() : null;
     this.#renderTop(chat, conv);
     this.#renderMessages(chat, conv);
@@ -70,20 +72,19 @@ export class ThreadView {
 
   /** To where the next key goes, unless that would raise an on-screen keyboard. */
   focusComposer() {
-    if (matchMedia("(hover: hover) and (pointer: fine)").matches) this.#text.focus();
+    if (matchMedia("(hover: hover) and (pointer: fine)").matches) this.#composer.focus();
   }
 
-  /** @param {Conversation|null} conv */
-  #switchTo(conv) {
-    if (this.#shown) this.#shown.draft = this.#text.value;
+  /** @param {Chat} chat @param {Conversation|null} conv */
+  #switchTo(chat, conv) {
     this.#shown = conv;
+    this.#menu.close();
     this.#messages.replaceChildren();
     this.#atBottom = true;
     this.#placed = false;
     this.#unseen = 0;
     this.#lastSeq = 0;
-    this.#text.value = conv?.draft ?? "";
-    this.#onInput();
+    this.#composer.switchTo(chat, conv);
     if (conv) this.focusComposer();
   }
 
@@ -96,32 +97,22 @@ export class ThreadView {
     byId("thread-title").textContent = title;
     const count = conv.memberCount;
     const groupText = count === null || conv.isClosed ? t("group") : count === 1 ? t("groupOfOne") : t("groupOf", { count });
-    byId("thread-subtitle").textContent = group ? groupText : title === id ? t("direct") : id;
+    const typing = typingText(chat, conv);
+    byId("thread-subtitle").textContent = typing || (group ? groupText : title === id ? t("direct") : id);
+    byId("thread-subtitle").classList.toggle("typing", Boolean(typing));
     byId("info-button").hidden = !group;
-    const placeholder = t("writeMessage");
-    this.#text.placeholder = placeholder;
-    this.#text.setAttribute("aria-label", placeholder);
+    byId("thread-more").hidden = !conv.row;
     const others = chat.totalUnread - conv.unread;
     const badge = byId("back-badge");
     badge.hidden = others <= 0;
     badge.textContent = others > 99 ? "99+" : String(others);
   }
 
-  /** @param {Conversation} conv @param {boolean} canWrite */
-  #renderComposer(conv, canWrite) {
-    this.#text.disabled = !canWrite || conv.isClosed;
-    for (const part of ["composer-box", "composer-hint"]) byId(part).hidden = conv.isClosed;
-    const closed = byId("composer-closed");
-    const text = conv.isClosed ? t(conv.dissolved ? "groupDissolved" : "groupLeft") : "";
-    closed.hidden = !conv.isClosed;
-    if (closed.textContent !== text) closed.textContent = text;
-  }
-
   /** @param {Chat} chat @param {Conversation} conv */
   #renderTop(chat, conv) {
     const name = chat.titleOf(conv);
     const group = isGroup(conv.id);
-    const empty = conv.entries.length === 0 && chat.drafts(conv.id).length === 0;
+    const empty = conv.entries.length === 0 && chat.outgoing(conv.id).length === 0;
     const state = conv.error ? `error:${conv.error.code}` : conv.loaded && conv.atStart ? `start:${empty}` : conv.loading || !conv.loaded ? "loading" : "";
     const sig = JSON.stringify([state, name, currentLanguage()]);
     this.#top.classList.toggle("thread-top-empty", empty);
@@ -145,13 +136,18 @@ export class ThreadView {
   /** @param {Chat} chat @param {Conversation} conv */
   #renderMessages(chat, conv) {
     const newest = conv.entries.at(-1);
-    const drafts = chat.drafts(conv.id);
-    const items = conv.loaded || conv.entries.length ? itemsOf(chat, conv) : [];
-    reconcile(this.#messages, items);
+    const outgoing = chat.outgoing(conv.id);
+    const actions = {
+      menu: (seq) => this.#openMessageMenu(chat, conv, seq),
+      react: (seq, emoji, on) => report(chat.react(conv, seq, emoji, on), { ofMessage: true }),
+      show: (seq) => this.#show(seq),
+    };
+    reconcile(this.#messages, conv.loaded || conv.entries.length ? itemsOf(chat, conv, actions) : []);
+    this.#rove();
 
-    const tail = drafts.at(-1)?.cmid ?? newest?.seq ?? 0;
+    const tail = outgoing.at(-1)?.cmid ?? newest?.seq ?? 0;
     const grew = this.#placed && newest && newest.seq > this.#lastSeq;
-    const ownDraft = typeof tail === "string" && tail !== this.#messages.dataset.tail;
+    const ownNew = typeof tail === "string" && tail !== this.#messages.dataset.tail;
     this.#messages.dataset.tail = String(tail);
     if (grew && !this.#atBottom) {
       this.#unseen += conv.entries.filter((e) => e.seq > this.#lastSeq && e.from !== chat.me && isCountable(e.kind)).length;
@@ -159,7 +155,7 @@ export class ThreadView {
     this.#lastSeq = newest?.seq ?? this.#lastSeq;
 
     if (!this.#placed && conv.loaded) this.#place();
-    else if (this.#atBottom || ownDraft) this.#toBottom();
+    else if (this.#atBottom || ownNew) this.#toBottom();
     if (this.#placed && this.#scroller.scrollHeight <= this.#scroller.clientHeight) this.#wantOlder();
   }
 
@@ -215,140 +211,53 @@ export class ThreadView {
     if (conv?.loaded && !conv.atStart && !conv.loading && !conv.error) this.#chat?.loadOlder(conv);
   }
 
-  #onInput() {
-    const text = this.#text.value;
-    this.#text.style.height = "auto";
-    this.#text.style.height = `${Math.min(this.#text.scrollHeight, 168)}px`;
-    const size = text.length > MAX_TEXT_BYTES / 4 ? utf8Length(text) : 0;
-    const error = byId("composer-error");
-    error.hidden = size <= MAX_TEXT_BYTES;
-    error.textContent = error.hidden ? "" : tooLongText(size);
-    byId("composer-send").disabled = !text.trim() || !error.hidden;
+  /** @param {Chat} chat @param {Conversation} conv @param {number} seq */
+  #openMessageMenu(chat, conv, seq) {
+    const message = conv.message(seq);
+    if (!message || message.recalled) return;
+    const choices = choicesOfMessage(chat, conv, message, {
+      reply: () => this.#composer.reply(seq),
+      edit: () => this.#composer.edit(message),
+      receipts: () => this.#open.receipts(conv, seq),
+    });
+    this.#menu.open(() => this.#node(seq)?.querySelector(".more"), t("messageActions"), choices);
   }
 
-  #submit() {
-    const text = this.#text.value.trim();
+  #openConversationMenu() {
     const conv = this.#shown;
-    if (!text || !conv || !this.#chat || this.#text.disabled) return;
-    if (utf8Length(text) > MAX_TEXT_BYTES) {
-      this.#onInput();
-      return;
-    }
-    this.#text.value = "";
-    this.#onInput();
-    this.#chat.send(conv.id, text);
-    this.#text.focus();
+    if (!this.#chat || !conv?.row) return;
+    this.#menu.open(() => byId("thread-more"), t("conversationActions"), choicesOfConversation(this.#chat, conv, this.#open));
   }
-}
 
-/** @param {number} size in bytes */
-const tooLongText = (size) =>
-  t("tooLong", { size: (Math.ceil((size / 1024) * 10) / 10).toFixed(1), max: MAX_TEXT_BYTES / 1024 });
-
-/**
- * The conversation as a list of nodes to show.
- * @param {Chat} chat
- * @param {Conversation} conv
- * @returns {import("./dom.js").Item[]}
- */
-function itemsOf(chat, conv) {
-  const { edits, recalls } = changesIn(conv.entries);
-  const items = [];
-  /** @type {{from: string, ts: number}|null} the message above, if the next one may join its block */
-  let above = null;
-  let day = "";
-  let lined = false;
-  // The line stands only where the first unread message is: not at the top of a page in the middle of them.
-  const newFrom = conv.newFrom !== null && (conv.newFrom >= conv.low || conv.atStart) ? conv.newFrom : null;
-  const lang = currentLanguage();
-
-  const separate = (ts) => {
-    if (dayKey(ts) === day) return;
-    day = dayKey(ts);
-    above = null;
-    const name = dayName(ts);
-    items.push({ key: `day:${day}`, sig: name, make: () => h("div", { class: "day", role: "separator" }, h("time", {}, name)) });
-  };
-
-  for (const entry of conv.entries) {
-    const recalled = recalls.has(entry.seq) || entry.body?.recalled === true;
-    const notice = isCountable(entry.kind) ? (recalled ? recallText(chat, entry.from) : null) : noticeText(chat, entry);
-    if (notice === null && !isCountable(entry.kind)) continue;
-    separate(entry.ts);
-    if (!lined && newFrom !== null && entry.seq >= newFrom && entry.from !== chat.me && notice === null) {
-      lined = true;
-      above = null;
-      items.push({ key: "new", sig: lang, make: () => h("div", { class: "new-line", role: "separator" }, h("span", {}, t("newMessages"))) });
-    }
-    if (notice !== null) {
-      above = null;
-      items.push({ key: `s:${entry.seq}`, sig: `n:${notice}`, make: () => h("div", { class: "notice", dir: "auto", dataset: { seq: String(entry.seq) } }, notice) });
-      continue;
-    }
-    const joined = above !== null && above.from === entry.from && entry.ts - above.ts < RUN_MS;
-    above = entry;
-    const edited = edits.has(entry.seq) || entry.body?.edited === true;
-    items.push(messageItem(chat, {
-      key: entry.from === chat.me && entry.cmid ? `c:${entry.cmid}` : `s:${entry.seq}`,
-      seq: entry.seq,
-      from: entry.from,
-      ts: entry.ts,
-      text: summary(entry.kind, edits.get(entry.seq) ?? entry.body),
-      plain: entry.kind === "text",
-      state: entry.from === chat.me ? "sent" : "",
-      joined,
-      edited,
-    }));
+  /** @param {number} seq */
+  #node(seq) {
+    return this.#messages.querySelector(`.message[data-seq="${seq}"]`);
   }
-  for (const draft of chat.drafts(conv.id)) {
-    separate(draft.ts);
-    const joined = above !== null && above.from === chat.me && draft.ts - above.ts < RUN_MS;
-    above = { from: chat.me, ts: draft.ts };
-    const { cmid, text, ts, state } = draft;
-    const failure = state === "failed" ? failureText(draft) : "";
-    items.push(messageItem(chat, { key: `c:${cmid}`, cmid, from: chat.me, ts, text, plain: true, state, failure, joined, edited: false }));
+
+  /** Goes to a message that is here. @param {number} seq */
+  #show(seq) {
+    const node = this.#node(seq);
+    if (!node) return;
+    node.scrollIntoView({ block: "center" });
+    node.querySelector(".more")?.focus({ preventScroll: true });
+    node.classList.add("message-flash");
+    setTimeout(() => node.classList.remove("message-flash"), FLASH_MS);
   }
-  return items;
-}
 
-/** Why a message was not sent. @param {import("./outbox.js").Draft} draft */
-function failureText({ code = "", until }) {
-  const time = code === "muted" && until ? timeFrom(until, Date.now()) : null;
-  return time ? t("mutedHereUntil", { time }) : errorText(code);
-}
+  /** The messages' buttons are one stop of the Tab key: that of the newest message, or where the focus is. */
+  #rove() {
+    const buttons = [...this.#messages.querySelectorAll(".more")];
+    const stop = document.activeElement?.closest(".message")?.querySelector(".more") ?? buttons.at(-1);
+    for (const button of buttons) button.tabIndex = button === stop ? 0 : -1;
+  }
 
-/**
- * @param {Chat} chat
- * @param {{key: string, seq?: number, cmid?: string, from: string, ts: number, text: string, plain: boolean,
- *   state: string, failure?: string, joined: boolean, edited: boolean}} message
- */
-function messageItem(chat, message) {
-  const { key, seq, cmid = "", from, ts, text, plain, state, failure = "", joined, edited } = message;
-  const own = from === chat.me;
-  const name = chat.nameOf(from);
-  const make = () => {
-    const marks = {
-      sending: () => icon("clock", t("sending")),
-      sent: () => icon("check", t("sent")),
-      failed: () => icon("alert", t("notSent")),
-    };
-    const classes = ["message", own ? "message-own" : "message-other", joined && "message-joined", state && `message-${state}`];
-    return h("div", { class: classes.filter(Boolean).join(" "), dataset: seq ? { seq: String(seq) } : {} },
-      !own && (joined ? h("span", { class: "avatar-space" }) : avatar(from, name, { size: "small" })),
-      h("div", { class: "message-body" },
-        joined
-          ? h("span", { class: "visually-hidden" }, own ? t("you") : name)
-          : h("span", { class: own ? "visually-hidden" : `sender ${hue(from)}`, dir: "auto" }, own ? t("you") : name),
-        h("div", { class: "bubble" },
-          h("span", { class: plain ? "text" : "text text-kind", dir: "auto" }, text),
-          h("span", { class: "meta" },
-            edited && h("span", {}, t("edited")),
-            h("time", { datetime: new Date(ts).toISOString(), title: fullTime(ts) }, clock(ts)),
-            marks[state]?.())),
-        state === "failed" && h("div", { class: "failure", role: "alert" },
-          h("span", {}, `${t("notSent")} · ${failure}`),
-          h("button", { type: "button", class: "link", onclick: () => chat.retry(cmid) }, t("retry")),
-          h("button", { type: "button", class: "link", onclick: () => chat.discard(cmid) }, t("discard")))));
-  };
-  return { key, sig: JSON.stringify([seq, name, ts, text, state, failure, joined, edited, currentLanguage()]), make };
+  /** Up, Down, Home and End move between the messages' buttons. @param {KeyboardEvent} event */
+  #onKey(event) {
+    const buttons = [...this.#messages.querySelectorAll(".more")];
+    const at = buttons.indexOf(document.activeElement);
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: buttons.length - 1 }[event.key];
+    if (at < 0 || to === undefined) return;
+    event.preventDefault();
+    buttons[Math.max(0, Math.min(buttons.length - 1, to))].focus();
+  }
 }

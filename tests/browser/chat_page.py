@@ -15,6 +15,9 @@ class ChatPage:
         self.composer = page.locator("#composer-text")
         self.banner = page.locator("#banner")
         self.title = page.locator("#thread-title")
+        self.menu = page.get_by_role("menu")
+        self.notices = page.locator("#messages .notice")
+        self.toast = page.locator("#toast")
 
     def open(self, user: str | None = None, conv: str = "") -> "ChatPage":
         """Loads the page, signed in at once if a user is given, and in a conversation if one is given."""
@@ -50,6 +53,36 @@ class ChatPage:
 
     def message(self, text: str) -> Locator:
         return self.messages.filter(has=self.page.locator(".text", has_text=re.compile(f"^{re.escape(text)}$")))
+
+    def choices_of(self, text: str) -> Locator:
+        """Opens the menu of a message; its choices, the emoji apart."""
+        self.message(text).hover()
+        self.message(text).get_by_role("button", name="Message actions").click()
+        return self.menu.get_by_role("menuitem")
+
+    def choose(self, text: str, choice: str) -> None:
+        """Does something with a message by its menu: the name of a choice, or an emoji."""
+        self.choices_of(text)
+        if choice.isascii():
+            self.menu.get_by_role("menuitem", name=choice, exact=True).click()
+        else:
+            self.menu.get_by_role("menuitemcheckbox", name=f"React with {choice}").click()
+        expect(self.menu).to_be_hidden()
+
+    def choose_for(self, conv: str, choice: str) -> None:
+        """Does something with a conversation by its menu in the list."""
+        self.row(conv).click(button="right")
+        self.menu.get_by_role("menuitem", name=choice, exact=True).click()
+
+    def reactions(self, text: str) -> Locator:
+        return self.message(text).locator(".reaction")
+
+    def quote(self, text: str) -> Locator:
+        """What a message answers, as it is shown above its text."""
+        return self.message(text).locator(".quote")
+
+    def preview(self, conv: str) -> Locator:
+        return self.row(conv).locator(".row-preview")
 
     def expect_sent(self, text: str) -> None:
         """The message is there once, and the server has it."""

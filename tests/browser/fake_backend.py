@@ -7,6 +7,7 @@ production. The state lives on one event loop in a thread; the public methods ma
 import asyncio
 import base64
 import contextlib
+import copy
 import json
 import threading
 import time
@@ -28,7 +29,9 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-COUNTABLE = {"text", "image", "voice", "video", "file", "location", "card", "custom", "redpacket"}
+COUNTABLE = {"text", "image", "voice", "video", "file", "location", "card", "custom", "redpacket", "merged"}
+CHANGES = {"edit", "recall", "reaction", "pin"}
+NAMED_REACTIONS = 16
 
 Data = dict[str, Any]
 T = TypeVar("T")
@@ -61,8 +64,8 @@ def subject_of(token: str) -> str | None:
 
 @dataclass
 class Log:
-    """A conversation. `stays` has, for each who ever was in it, the first and the last seq (None: they are in it) of
-    every stay: that is what they may see.
+    """A conversation. `entries` are as they were sent, `states` is what the changes made of them. `stays` has, for each
+    who ever was in it, the first and the last seq (None: they are in it) of every stay: that is what they may see.
     """
 
     conv: str
@@ -75,6 +78,10 @@ class Log:
     stays: dict[str, list[tuple[int, int | None]]] = field(default_factory=dict)
     read_seq: dict[str, int] = field(default_factory=dict)
     ack_seq: dict[str, int] = field(default_factory=dict)
+    states: dict[int, Data] = field(default_factory=dict)
+    settings: dict[str, Data] = field(default_factory=dict)
+    deleted: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    admins: set[str] = field(default_factory=set)
     version: int = 0
 
     def __post_init__(self) -> None:
@@ -85,39 +92,107 @@ class Log:
         stays = self.stays.get(user, [])
         return [e for e in self.entries if any(a <= e["seq"] and (b is None or e["seq"] <= b) for a, b in stays)]
 
+    def count_at(self, seq: int) -> int:
+        """Countable entries up to `seq`."""
+        return int(self.entries[seq - 1]["n"]) if seq else 0
+
     def unread(self, user: str) -> int:
-        after = self.read_seq.get(user, 0)
-        return sum(e["seq"] > after and e["from"] != user and e["kind"] in COUNTABLE for e in self.seen_by(user))
+        last = self.seen_by(user)[-1]["n"] if self.seen_by(user) else 0
+        return max(0, int(last) - self.count_at(self.read_seq.get(user, 0)))
+
+    def is_deleted(self, user: str, seq: int) -> bool:
+        return any(first <= seq <= last for first, last in self.deleted.get(user, []))
+
+    def take(self, change: Data) -> None:
+        """Puts a change into the state of the message that it is about."""
+        target, body = change["body"].get("target"), change["body"]
+        if change["kind"] not in CHANGES or not isinstance(target, int) or target > len(self.entries):
+            return
+        state = self.states.setdefault(target, {})
+        state["changed"] = change["seq"]
+        match change["kind"]:
+            case "edit":
+                state |= {"body": body["body"], "edited": {"seq": change["seq"], "ts": change["ts"]}}
+            case "recall":
+                self.states[target] = {
+                    "body": {},
+                    "changed": change["seq"],
+                    "recalled": {"by": change["from"], "ts": change["ts"]},
+                }
+                self.entries[target - 1]["body"] = {}
+                for entry in self.entries:
+                    if entry["kind"] == "edit" and entry["body"].get("target") == target:
+                        entry["body"] = {"target": target}
+            case "reaction":
+                reactions = state.setdefault("reactions", {})
+                named = sum(len(each["users"]) for each in reactions.values())
+                each = reactions.setdefault(body["emoji"], {"count": 0, "users": []})
+                each["count"] += 1 if body["on"] else -1
+                if body["on"] and named < NAMED_REACTIONS:
+                    each["users"].append(change["from"])
+                elif not body["on"] and change["from"] in each["users"]:
+                    each["users"].remove(change["from"])
+                if not each["count"]:
+                    del reactions[body["emoji"]]
+                if not reactions:
+                    del state["reactions"]
+            case _:
+                state.pop("pinned", None)
+                state |= {"pinned": True} if body["on"] else {}
+
+    def glimpse(self, seq: int) -> Data:
+        """A message in one line, as it is now."""
+        now = {**self.entries[seq - 1], **self.states.get(seq, {})}
+        said = now["body"].get("title" if now["kind"] == "merged" else "text", "")
+        out = {key: now[key] for key in ("seq", "kind", "from", "ts")} | {"preview": " ".join(str(said).split())[:80]}
+        out |= {"changed": now["changed"]} if "changed" in now else {}
+        return out | ({"recalled": True, "preview": ""} if "recalled" in now else {})
+
+    def as_seen(self, user: str, entry: Data) -> Data:
+        """An entry as `sync.entries` gives it to the user."""
+        seq, answered = entry["seq"], entry.get("reply_to")
+        if self.is_deleted(user, seq):
+            return {**entry, "kind": "void", "body": {}}
+        now = {**entry, **self.states.get(seq, {})}
+        if answered and any(e["seq"] == answered for e in self.seen_by(user)) and not self.is_deleted(user, answered):
+            now["quote"] = self.glimpse(answered)
+        return now
 
     def row(self, user: str) -> Data:
         seen = self.seen_by(user)
         last = seen[-1]
+        said = [e for e in seen if e["kind"] not in CHANGES]
+        shown = [e for e in said if not self.is_deleted(user, e["seq"])]
         left = {"left_seq": last["seq"]} if self.dissolved or user not in self.members else {}
+        settings = self.settings.get(user, NO_SETTINGS)
         return {
             "conv": self.conv,
             "last_seq": last["seq"],
-            "last": {
-                "kind": last["kind"],
-                "from": last["from"],
-                "ts": last["ts"],
-                "preview": str(last["body"].get("text", ""))[:60],
-            },
+            "last_n": last["n"],
+            "last": self.glimpse(shown[-1]["seq"]) if shown else None,
             "unread": self.unread(user),
             "read_seq": self.read_seq.get(user, 0),
+            "read_n": self.count_at(self.read_seq.get(user, 0)),
             "ack_seq": self.ack_seq.get(user, 0),
             "mention_seq": 0,
-            "muted": False,
-            "pinned": False,
-            "draft": "",
-            "hidden": False,
+            "muted": settings["muted"],
+            "pinned": settings["pinned"],
+            "draft": settings["draft"],
+            "hidden": settings["hidden_n"] >= last["n"],
+            "rev": settings["rev"],
+            "deleted": len(self.deleted.get(user, [])),
+            "at": said[-1]["ts"] if said else 0,
             "updated": last["ts"],
             **left,
         }
 
 
+NO_SETTINGS: Data = {"muted": False, "pinned": False, "draft": "", "hidden_n": -1, "rev": 0}
+
+
 @dataclass
 class Socket:
-    connection: ServerConnection
+    connection: ServerConnection | None
     user: str
     device: str
 
@@ -138,11 +213,13 @@ class FakeBackend:
     def __init__(self, users: dict[str, str]) -> None:
         self.users = users
         self.frames: list[Received] = []
+        self.private: set[str] = set()
         self.upgrades: list[str] = []
         self.config: Data = {}
         self.page_url = ""
         self._logs: dict[str, Log] = {}
         self._by_cmid: dict[tuple[str, str, str], Data] = {}
+        self._changes_by_cmid: dict[tuple[str, str, str], int] = {}
         self._sockets: list[Socket] = []
         self._version = 0
         self._drop_replies: list[str] = []
@@ -159,6 +236,15 @@ class FakeBackend:
             "sync.entries": self._entries,
             "sync.ack": self._ack,
             "sync.read": self._read,
+            "message.edit": self._edit,
+            "message.recall": self._recall,
+            "message.react": self._react,
+            "message.pin": self._pin,
+            "message.delete": self._delete,
+            "message.typing": self._typing,
+            "sync.settings": self._settings,
+            "sync.deleted": self._deleted,
+            "sync.receipts": self._receipts,
             "group.create": self._create_group,
             "group.info": self._group_info,
             "group.members": self._group_members,
@@ -175,7 +261,9 @@ class FakeBackend:
         }
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), partial(_PageHandler, config=lambda: self.config))
         self._http.daemon_threads = True
-        self._http_thread = threading.Thread(target=self._http.serve_forever, name="fake-page", daemon=True)
+        # It looks that often whether it should stop, and every test waits for that.
+        serve_pages = partial(self._http.serve_forever, poll_interval=0.01)
+        self._http_thread = threading.Thread(target=serve_pages, name="fake-page", daemon=True)
         self._http_thread.start()
         self.page_url = f"http://127.0.0.1:{self._http.server_address[1]}/"
         return self
@@ -195,12 +283,14 @@ class FakeBackend:
         """Makes a group, as if its first member had."""
         self._run(lambda: self._make_group(conv, name, members))
 
-    def post(self, conv: str, sender: str, body: Data | str, *, kind: str = "text", ts: int | None = None) -> int:
-        """Appends an entry, pushes it to every connected member, and returns its seq."""
+    def post(
+        self, conv: str, sender: str, body: Data | str, *, kind: str = "text", ts: int | None = None, **more: Any
+    ) -> int:
+        """Appends an entry, with `more` fields, pushes it to every connected member, and returns its seq."""
         content = {"text": body} if isinstance(body, str) else body
 
         async def append() -> int:
-            entry = self._append(conv, sender, kind, content, ts=ts)
+            entry = self._append(conv, sender, kind, content, ts=ts, **more)
             await self._fan_out(conv, [entry])
             return int(entry["seq"])
 
@@ -233,6 +323,24 @@ class FakeBackend:
             log.dissolved = True
 
         return self._change(conv, by, "profile", {"dissolved": True}, ended)
+
+    def act(self, user: str, name: str, data: Data) -> Data:
+        """Does an operation as another device of the user would: every connection of theirs is told, too."""
+        reply = self._call(self._operations[name](Socket(None, user, "elsewhere"), data))
+        return copy.deepcopy(reply)
+
+    def appoint(self, conv: str, user: str) -> None:
+        """Makes a member an admin, without a word about it."""
+        self._run(lambda: self._logs[conv].admins.add(user))
+
+    def settings(self, conv: str, user: str) -> Data:
+        """What the user has set for a conversation."""
+        return self._run(lambda: dict(self._logs[conv].settings.get(user, NO_SETTINGS)))
+
+    def now(self, conv: str, seq: int) -> Data:
+        """A message with what the changes have made of it."""
+        log = self._logs[conv]
+        return self._run(lambda: {**log.entries[seq - 1], **log.states.get(seq, {})})
 
     def read_elsewhere(self, conv: str, user: str, seq: int) -> None:
         """Reads up to `seq`, as if on another device of the user."""
@@ -303,16 +411,19 @@ class FakeBackend:
         key = (socket.user, conv, data["cmid"])
         duplicate = key in self._by_cmid
         if not duplicate:
-            entry = self._append(conv, socket.user, data["kind"], data["body"], cmid=data["cmid"])
+            more = {"reply_to": data["reply_to"]} if "reply_to" in data else {}
+            entry = self._append(conv, socket.user, data["kind"], data["body"], cmid=data["cmid"], **more)
             self._by_cmid[key] = entry
             await self._fan_out(conv, [entry], but=socket)
         entry = self._by_cmid[key]
-        return {"conv": conv, "seq": entry["seq"], "n": entry["n"], "ts": entry["ts"], "duplicate": duplicate}
+        return _reply_of(entry, duplicate=duplicate)
 
     async def _inbox(self, socket: Socket, data: Data) -> Data:
         since = int(data.get("since", -1))
         logs = [log for log in self._logs.values() if log.version > since and log.seen_by(socket.user)]
-        return {"conversations": [log.row(socket.user) for log in logs], "inbox": str(self._version)}
+        rows = sorted((log.row(socket.user) for log in logs), key=lambda row: (not row["pinned"], -row["at"]))
+        privacy = {"receipts": socket.user not in self.private, "presence": True}
+        return {"conversations": rows, "inbox": str(self._version), "privacy": privacy}
 
     async def _entries(self, socket: Socket, data: Data) -> Data:
         log = self._visible_to(socket.user, data["conv"])
@@ -323,19 +434,132 @@ class FakeBackend:
         else:
             found = [e for e in reversed(seen) if e["seq"] < data["before"]]
         last_seq = seen[-1]["seq"] if seen else 0
-        return {"entries": found[:limit], "last_seq": last_seq, "more": len(found) > limit}
+        entries = [log.as_seen(socket.user, entry) for entry in found[:limit]]
+        return {"entries": entries, "last_seq": last_seq, "more": len(found) > limit}
 
     async def _ack(self, socket: Socket, data: Data) -> Data:
         for ack in data["acks"]:
             log = self._visible_to(socket.user, ack["conv"])
             _require_seen(log, socket.user, ack["seq"])
             log.ack_seq[socket.user] = max(ack["seq"], log.ack_seq.get(socket.user, 0))
+            await self._tell_peer(log, socket.user, "delivered", log.ack_seq[socket.user])
         return {}
 
     async def _read(self, socket: Socket, data: Data) -> Data:
         log = self._visible_to(socket.user, data["conv"])
         _require_seen(log, socket.user, data["seq"])
         return await self._mark_read(log, socket.user, int(data["seq"]), but=socket)
+
+    async def _edit(self, socket: Socket, data: Data) -> Data:
+        def allowed(_log: Log, message: Data) -> bool:
+            return bool(message["from"] == socket.user)
+
+        body = {"target": data["seq"], "body": data["body"]}
+        return await self._change_message(socket, data, "edit", body, allowed, lambda now: now["body"] == data["body"])
+
+    async def _recall(self, socket: Socket, data: Data) -> Data:
+        def allowed(log: Log, message: Data) -> bool:
+            return message["from"] == socket.user or socket.user in {log.owner, *log.admins}
+
+        body = {"target": data["seq"]}
+        return await self._change_message(socket, data, "recall", body, allowed, lambda now: "recalled" in now)
+
+    async def _react(self, socket: Socket, data: Data) -> Data:
+        emoji, on = data["emoji"], data["on"]
+
+        def done(now: Data) -> bool:
+            return bool((socket.user in now.get("reactions", {}).get(emoji, {}).get("users", [])) == on)
+
+        body = {"target": data["seq"], "emoji": emoji, "on": on}
+        return await self._change_message(socket, data, "reaction", body, lambda *_: True, done)
+
+    async def _pin(self, socket: Socket, data: Data) -> Data:
+        def allowed(log: Log, _message: Data) -> bool:
+            return log.conv.startswith("d:") or socket.user in {log.owner, *log.admins}
+
+        body = {"target": data["seq"], "on": data["on"]}
+        return await self._change_message(
+            socket, data, "pin", body, allowed, lambda now: now.get("pinned", False) == data["on"]
+        )
+
+    async def _change_message(
+        self,
+        socket: Socket,
+        data: Data,
+        kind: str,
+        body: Data,
+        allowed: Callable[[Log, Data], bool],
+        done: Callable[[Data], bool],
+    ) -> Data:
+        log = self._log_for(socket.user, data["conv"])
+        key = (socket.user, log.conv, data["cmid"])
+        if key in self._changes_by_cmid:
+            return _reply_of(log.entries[self._changes_by_cmid[key] - 1], duplicate=True)
+        _require_seen(log, socket.user, data["seq"])
+        now = {**log.entries[data["seq"] - 1], **log.states.get(data["seq"], {})}
+        if not allowed(log, now):
+            raise RefusedError("forbidden")
+        if "recalled" in now and kind != "recall":
+            raise RefusedError("conflict")
+        if done(now):
+            return _reply_of(log.entries[now.get("changed", now["seq"]) - 1], duplicate=True)
+        entry = self._append(log.conv, socket.user, kind, body, cmid=data["cmid"])
+        self._changes_by_cmid[key] = entry["seq"]
+        await self._fan_out(log.conv, [entry], but=socket)
+        return _reply_of(entry, duplicate=False)
+
+    async def _delete(self, socket: Socket, data: Data) -> Data:
+        log = self._visible_to(socket.user, data["conv"])
+        log.deleted.setdefault(socket.user, []).extend((seq, seq) for seq in data["seqs"])
+        self._touch(log)
+        reply = await self._deleted(socket, data)
+        await self._push(socket.user, {"push": "deleted", "data": reply}, but=socket)
+        return reply
+
+    async def _deleted(self, socket: Socket, data: Data) -> Data:
+        ranges = self._visible_to(socket.user, data["conv"]).deleted.get(socket.user, [])
+        return {"conv": data["conv"], "deleted": len(ranges), "ranges": ranges}
+
+    async def _typing(self, socket: Socket, data: Data) -> Data:
+        log = self._log_for(socket.user, data["conv"])
+        for user in log.members:
+            if user != socket.user:
+                await self._push(user, {"push": "typing", "data": {**data, "user": socket.user}})
+        return {}
+
+    async def _settings(self, socket: Socket, data: Data) -> Data:
+        log = self._visible_to(socket.user, data["conv"])
+        settings = {**log.settings.get(socket.user, NO_SETTINGS)}
+        if len(data.get("draft", "")) > 1_000:
+            raise RefusedError("bad_request")
+        settings |= {key: data[key] for key in ("muted", "pinned", "draft") if key in data}
+        if "hidden" in data:
+            settings["hidden_n"] = log.seen_by(socket.user)[-1]["n"] if data["hidden"] else -1
+        log.settings[socket.user] = {**settings, "rev": settings["rev"] + 1}
+        self._touch(log)
+        await self._push(socket.user, {"push": "row", "data": log.row(socket.user)}, but=socket)
+        return log.row(socket.user)
+
+    async def _receipts(self, socket: Socket, data: Data) -> Data:
+        log = self._log_for(socket.user, data["conv"])
+        seq = data["seq"]
+        others = [user for user in log.members if user != log.entries[seq - 1]["from"]]
+        shown = sorted(user for user in others if user not in self.private)
+        read = [user for user in shown if log.read_seq.get(user, 0) >= seq]
+        reply: Data = {
+            "conv": log.conv,
+            "seq": seq,
+            "members": len(others),
+            "delivered": sum(user in read or log.ack_seq.get(user, 0) >= seq for user in shown),
+            "read": len(read),
+            "private": len(others) - len(shown),
+        }
+        if "list" in data:
+            reply["users"] = read if data["list"] == "read" else [user for user in shown if user not in read]
+        if log.conv.startswith("d:") and shown:
+            (peer,) = (user for user in log.members if user != socket.user)
+            reply["marks"] = {"read_seq": log.read_seq.get(peer, 0), "ack_seq": log.ack_seq.get(peer, 0)}
+        return reply
 
     async def _create_group(self, socket: Socket, data: Data) -> Data:
         conv = f"g:{data['gid']}"
@@ -349,7 +573,7 @@ class FakeBackend:
 
     async def _group_info(self, socket: Socket, data: Data) -> Data:
         log = self._log_for(socket.user, data["conv"])
-        role = "owner" if socket.user == log.owner else "member"
+        role = "owner" if socket.user == log.owner else "admin" if socket.user in log.admins else "member"
         return {
             "conv": log.conv,
             "name": log.name,
@@ -363,7 +587,7 @@ class FakeBackend:
 
     async def _group_members(self, socket: Socket, data: Data) -> Data:
         log = self._log_for(socket.user, data["conv"])
-        roles = {log.owner: "owner"}
+        roles = {**dict.fromkeys(log.admins, "admin"), log.owner: "owner"}
         return {
             "members": [
                 {"user": user, "role": roles.get(user, "member"), "joined_at": 0, "muted_until": 0}
@@ -401,20 +625,30 @@ class FakeBackend:
         return log if log is not None and user in log.stays else self._log_for(user, conv)
 
     def _append(
-        self, conv: str, sender: str, kind: str, body: Data, *, cmid: str | None = None, ts: int | None = None
+        self,
+        conv: str,
+        sender: str,
+        kind: str,
+        body: Data,
+        *,
+        cmid: str | None = None,
+        ts: int | None = None,
+        **more: Any,
     ) -> Data:
         if conv.startswith("d:") and conv not in self._logs:
             self._logs[conv] = Log(conv, conv.split(":")[1:])
         log = self._log_for(sender, conv)
         n = (log.entries[-1]["n"] if log.entries else 0) + (kind in COUNTABLE)
         entry: Data = {"conv": conv, "seq": len(log.entries) + 1, "n": n, "kind": kind, "from": sender}
-        entry |= {"ts": _now() if ts is None else ts, "body": body}
+        entry |= {"ts": _now() if ts is None else ts, "body": body, **more}
         if cmid:
             entry["cmid"] = cmid
         log.entries.append(entry)
+        log.take(entry)
         if kind == "profile":
             log.name = body.get("name", log.name)
-        log.read_seq[sender] = entry["seq"]
+        if kind in COUNTABLE:
+            log.read_seq[sender] = entry["seq"]
         self._touch(log)
         return entry
 
@@ -428,9 +662,16 @@ class FakeBackend:
         total = sum(other.unread(user) for other in self._logs.values() if user in other.members)
         reply = {"conv": log.conv, "read_seq": log.read_seq[user], "unread": log.unread(user), "total_unread": total}
         own = {"conv": log.conv, "user": user, "seq": log.read_seq[user]}
-        own |= {"unread": reply["unread"], "total_unread": total}
+        own |= {"n": log.count_at(log.read_seq[user]), "unread": reply["unread"], "total_unread": total}
         await self._push(user, {"push": "read", "data": own}, but=but)
+        await self._tell_peer(log, user, "read", log.read_seq[user])
         return reply
+
+    async def _tell_peer(self, log: Log, user: str, push: str, seq: int) -> None:
+        """Says how far the user has come to the other one of a direct conversation."""
+        if log.conv.startswith("d:") and user not in self.private:
+            (peer,) = (member for member in log.members if member != user)
+            await self._push(peer, {"push": push, "data": {"conv": log.conv, "user": user, "seq": seq}})
 
     async def _fan_out(self, conv: str, entries: list[Data], but: Socket | None = None) -> None:
         frame = {"push": "entries", "data": {"conv": conv, "entries": entries}}
@@ -557,6 +798,10 @@ async def _deliver(connection: ServerConnection, frame: Data) -> None:
 
 def _direct(a: str, b: str) -> str:
     return "d:" + ":".join(sorted((a, b)))
+
+
+def _reply_of(entry: Data, *, duplicate: bool) -> Data:
+    return {key: entry[key] for key in ("conv", "seq", "n", "ts")} | {"duplicate": duplicate}
 
 
 def _require_seen(log: Log, user: str, seq: int) -> None:

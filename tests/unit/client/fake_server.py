@@ -24,6 +24,7 @@ from websockets.http11 import Request, Response
 SECRET = "a-secret-that-is-long-enough-for-hs256-in-tests"
 
 # What API Gateway itself says when an integration fails: no reply of the protocol.
+CHANGES = {"edit", "recall", "reaction", "pin"}
 GATEWAY_FAILURE = {"message": "Internal server error", "connectionId": "abc=", "requestId": "req"}
 
 JsonObject = dict[str, Any]
@@ -84,6 +85,7 @@ class FakeServer:
         self.connections: dict[str, ServerConnection] = {}
         self.frames: list[tuple[str, JsonObject]] = []  # (user, frame), everything that came in
         self.upgrades = 0
+        self.rows: list[JsonObject] | None = None  # what every inbox has, instead of the conversations
         self.url = ""
         self._started = threading.Event()
         self._stop: asyncio.Event
@@ -304,6 +306,25 @@ class FakeServer:
         conversation.results[user, data["cmid"]] = result
         return result
 
+    async def message_edit(self, user: str, data: JsonObject) -> JsonObject:
+        return await self._change(user, data, "edit", {"body": data["body"]})
+
+    async def message_recall(self, user: str, data: JsonObject) -> JsonObject:
+        return await self._change(user, data, "recall", {})
+
+    async def message_react(self, user: str, data: JsonObject) -> JsonObject:
+        return await self._change(user, data, "reaction", {"emoji": data["emoji"], "on": data["on"]})
+
+    async def _change(self, user: str, data: JsonObject, kind: str, body: JsonObject) -> JsonObject:
+        conversation = self._of(user, data["conv"])
+        key = (user, data["cmid"])
+        if key not in conversation.results:
+            entry = await self._append(conversation, kind, user, {"target": data["seq"], **body}, data["cmid"])
+            told = {name: entry[name] for name in ("conv", "seq", "n", "ts")}
+            conversation.results[key] = {**told, "duplicate": False}
+            return conversation.results[key]
+        return {**conversation.results[key], "duplicate": True}
+
     async def sync_entries(self, user: str, data: JsonObject) -> JsonObject:
         conversation = self._of(user, data["conv"])
         assert 1 <= data["limit"] <= 100
@@ -322,23 +343,30 @@ class FakeServer:
         return {"entries": entries, "last_seq": last_seq, "more": len(entries) < len(chosen)}
 
     async def sync_inbox(self, user: str, data: JsonObject) -> JsonObject:
+        if self.rows is not None:
+            return {"conversations": self.rows, "inbox": "1"}
         rows = []
         for conversation in self.conversations.values():
             if user in conversation.members and (seen := conversation.seen_by(user)):
-                last = seen[-1]
-                left = {"left_seq": last["seq"]} if user in conversation.away else {}
+                last = next(entry for entry in reversed(seen) if entry["kind"] not in CHANGES)
+                read_seq = conversation.read.get(user, 0)
+                left = {"left_seq": seen[-1]["seq"]} if user in conversation.away else {}
                 rows.append(
                     {
                         "conv": conversation.conv,
-                        "last_seq": last["seq"],
+                        "last_seq": seen[-1]["seq"],
+                        "last_n": seen[-1]["n"],
                         "last": {
+                            "seq": last["seq"],
                             "kind": last["kind"],
                             "from": last["from"],
                             "ts": last["ts"],
                             "preview": last["body"].get("text", ""),
                         },
                         "unread": self._unread(user, conversation),
-                        "read_seq": conversation.read.get(user, 0),
+                        "read_seq": read_seq,
+                        "read_n": conversation.log[read_seq - 1]["n"] if read_seq else 0,
+                        "at": last["ts"],
                         "updated": last["ts"],
                         **left,
                     }

@@ -231,10 +231,13 @@ def test_being_kicked_ends_the_chat() -> None:
     ("kind", "body", "shown"),
     [
         ("image", {}, "eve: [image]"),
-        ("edit", {"target": 3, "body": {"text": "new"}}, "* eve changed 3 to: new"),
-        ("recall", {"target": 3}, "* eve took back 3"),
-        ("reaction", {"target": 3, "emoji": "👍", "on": True}, "* eve put 👍 on 3"),
-        ("pin", {"target": 3, "on": False}, "* eve unpinned 3"),
+        ("merged", {"title": "Plans", "messages": []}, "eve: [merged] Plans"),
+        ("edit", {"target": 3, "body": {"text": "new\x1b[2J"}}, "* eve edited: new\\x1b[2J"),
+        ("edit", {"target": 3}, "* eve edited a message"),
+        ("recall", {"target": 3}, "* eve recalled a message"),
+        ("reaction", {"target": 3, "emoji": "👍", "on": True}, "* eve 👍 message 3"),
+        ("reaction", {"target": 3, "emoji": "\x07", "on": False}, "* eve no more \\x07 message 3"),
+        ("pin", {"target": 3, "on": False}, "* eve unpinned message 3"),
         ("members", {"added": list("abcdefg"), "removed": [], "by": "eve"}, "* eve added a, b, c, d, e and 2 more"),
         ("members", {"removed": ["x\x07"], "by": "eve"}, "* eve removed x\\x07"),
         ("profile", {"name": "n\x1b[2J"}, "* eve changed the name to n\\x1b[2J"),
@@ -244,6 +247,91 @@ def test_every_kind_of_entry_is_one_line(kind: str, body: dict[str, object], sho
     line = described(Entry(DIRECT, 7, 1, kind, UserId("eve"), 0, body))
     assert line is not None
     assert line.endswith(f"  {shown}")
+
+
+def test_a_change_names_the_message_that_it_is_about_where_that_is_known() -> None:
+    target = Entry(DIRECT, 3, 1, "text", UserId("bob"), 0, {"text": "x" * 50})
+    for kind, body, said in (
+        ("reaction", {"target": 3, "emoji": "👍", "on": True}, f"* eve 👍 {'x' * 40}…"),
+        ("pin", {"target": 3, "on": True}, f"* eve pinned {'x' * 40}…"),
+    ):
+        line = described(Entry(DIRECT, 7, 1, kind, UserId("eve"), 0, body), target)
+        assert line is not None
+        assert line.endswith(f"  {said}")
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [
+        ({}, "bob: hi"),
+        ({"recalled": {"by": "carol", "ts": 1}, "body": {}}, "* carol recalled a message"),
+        ({"edited": {"seq": 4, "ts": 1}, "pinned": True}, "bob: hi (edited, pinned)"),
+        ({"reactions": {"👍": {"count": 2, "users": ["a", "b"]}}}, "bob: hi (👍 2)"),
+        ({"reply_to": 1, "quote": {"seq": 1, "preview": "hello?"}}, "bob: [re: hello?] hi"),
+        ({"forwarded": {"from": "dave", "ts": 1}}, "bob: [from dave] hi"),
+    ],
+)
+def test_a_message_is_shown_as_it_is_now(state: dict[str, object], shown: str) -> None:
+    wire = {"conv": DIRECT, "seq": 3, "n": 1, "kind": "text", "from": "bob", "ts": 0, "body": {"text": "hi"}, **state}
+    line = described(Entry.from_wire(wire))
+    assert line is not None
+    assert line.endswith(f"  {shown}")
+
+
+def test_changes_are_lines_of_their_own_as_they_come() -> None:
+    screen = Screen()
+    with FakeServer() as server:
+        bob_says(server, "helo")
+
+        async def change() -> None:
+            async with await dialer(server, BOB)(lambda *_: None) as bob:
+                for op, more in (
+                    ("edit", {"body": {"text": "hello"}}),
+                    ("react", {"emoji": "👍", "on": True}),
+                    ("recall", {}),
+                ):
+                    await bob.request("message", op, {"conv": DIRECT, "seq": 1, "cmid": op, **more})
+
+        async def work() -> None:
+            chat = Chat(dialer(server, ALICE), ALICE, write=screen.lines.append, timing=QUICK)
+            async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+                group.create_task(chat.run(screen.typed(screen.shows("recalled"), "/list"), conv=DIRECT))
+                while not screen.shows("bob: helo")():
+                    await asyncio.sleep(0.005)
+                group.create_task(change())
+
+        asyncio.run(work())
+
+    shown = [line.split("  ")[-1] for line in screen.lines[-4:-1]]
+    assert shown == ["* bob edited: hello", "* bob 👍 message 1", "* bob recalled a message"]
+
+
+def test_the_list_has_pinned_conversations_first_and_hidden_ones_not() -> None:
+    screen = Screen()
+
+    def row(conv: str, at: int, **more: object) -> dict[str, object]:
+        last = {"seq": 1, "kind": "text", "from": "bob", "ts": 1, "preview": conv}
+        return {"conv": conv, "last_seq": 1, "unread": 0, "at": at, "last": last, **more}
+
+    recalled = {"seq": 1, "kind": "text", "from": "bob", "ts": 1, "preview": "", "recalled": True}
+    rows = [
+        row("g:old", 1, pinned=True),
+        row("g:hidden", 4, hidden=True),
+        row("g:new", 3, last=recalled),
+        row("g:image", 2, last={"kind": "image", "from": "bob", "preview": ""}),
+        row("g:empty", 1, last=None),
+    ]
+    with FakeServer() as server:
+        server.rows = rows
+        run(server, "/list", screen=screen)
+
+    shown = [line.split(maxsplit=2)[1:] for line in screen.lines[-4:]]
+    assert shown == [
+        ["g:old", "bob: g:old"],
+        ["g:new", "* bob recalled a message"],
+        ["g:image", "bob: [image]"],
+        ["g:empty"],
+    ]
 
 
 @pytest.mark.parametrize("kind", ["void", "a-kind-of-the-future"])

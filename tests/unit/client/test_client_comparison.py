@@ -79,9 +79,11 @@ def test_unread_counts_and_their_total(unread: dict[str, object], expected: int,
 ROW = {
     "conv": CONV,
     "last_seq": 4,
-    "last": {"kind": "text", "from": A, "ts": 104, "preview": "three"},
+    "last_n": 3,
+    "last": {"seq": 4, "kind": "text", "from": A, "ts": 104, "preview": "three"},
     "unread": 1,
     "read_seq": 3,
+    "read_n": 2,
 }
 
 
@@ -89,6 +91,7 @@ def test_an_inbox_row_that_agrees() -> None:
     assert inbox_differences(B, [ROW], CONV, ENTRIES[1:], 1) == []
     # Where own messages end, the read position may stand behind them too.
     assert inbox_differences(B, [{**ROW, "read_seq": 2}], CONV, ENTRIES[1:], 1) == []
+    assert inbox_differences(A, [{**ROW, "unread": 0, "read_seq": 4, "read_n": 3}], CONV, ENTRIES[1:], 0) == []
 
 
 @pytest.mark.parametrize(
@@ -102,7 +105,12 @@ def test_an_inbox_row_that_agrees() -> None:
         [{**ROW, "read_seq": 4}],
         [{**ROW, "read_seq": None}],
         [{**ROW, "last": {**ROW["last"], "from": B}}],  # type: ignore[dict-item]
+        [{**ROW, "last": {**ROW["last"], "seq": 3}}],  # type: ignore[dict-item]
         [{**ROW, "last": None}],
+        [{**ROW, "last_n": 2}],
+        [{**ROW, "last_n": None}],
+        [{**ROW, "read_n": 1}],
+        [{**ROW, "read_n": None}],
     ],
 )
 def test_an_inbox_row_that_does_not(rows: list[dict[str, object]]) -> None:

@@ -181,6 +181,27 @@ def test_a_message_whose_reply_was_lost_is_stored_once(server: FakeServer) -> No
     run(work())
 
 
+def test_a_change_is_made_once_and_is_in_the_transcript_of_who_made_it(server: FakeServer) -> None:
+    async def work() -> None:
+        async with session(server, ALICE) as alice, session(server, BOB) as bob:
+            sent = await alice.send(DIRECT, {"text": "helo"})
+            seqs = [
+                await alice.edit(DIRECT, sent.entry.seq, {"text": "hello"}),
+                await bob.react(DIRECT, sent.entry.seq, "👍"),
+                await bob.react(DIRECT, sent.entry.seq, "👍", on=False),
+                await alice.recall(DIRECT, sent.entry.seq),
+            ]
+            assert seqs == [2, 3, 4, 5]
+            await until(lambda: alice.transcript(DIRECT).watermark == bob.transcript(DIRECT).watermark == 5)
+            for one in (alice, bob):
+                bodies = [entry.body for entry in one.transcript(DIRECT).entries()]
+                assert [body.get("target") for body in bodies] == [None, 1, 1, 1, 1]
+                assert [body.get("on") for body in bodies[2:4]] == [True, False]
+                assert bodies[1]["body"] == {"text": "hello"}
+
+    run(work())
+
+
 def test_a_message_the_server_is_too_busy_for_is_tried_again(server: FakeServer) -> None:
     server.faults.busy_replies = 3
 
@@ -272,6 +293,25 @@ def test_what_was_received_is_acknowledged_together_and_once(server: FakeServer)
 
 
 # --- what the user may not see ----------------------------------------------------------------------------------------
+
+
+def test_no_more_is_acknowledged_at_once_than_a_frame_may_hold(server: FakeServer) -> None:
+    teams = [ConvId(f"g:{number}") for number in range(60)]
+    server.conversations.update((team, Conversation(team, [ALICE, BOB])) for team in teams)
+
+    def acked() -> list[list[str]]:
+        frames = [frame for who, frame in server.frames if who == BOB and frame["op"] == "ack"]
+        return [[ack["conv"] for ack in frame["data"]["acks"]] for frame in frames]
+
+    async def work() -> None:
+        async with session(server, ALICE) as alice:
+            for team in teams:
+                await alice.send(team, {"text": "hi"})
+            async with session(server, BOB, acknowledges=True):
+                await until(lambda: {conv for convs in acked() for conv in convs} == set(teams))
+
+    run(work())
+    assert max(map(len, acked())) <= 50
 
 
 def fetches(server: FakeServer, user: UserId) -> list[dict[str, Any]]:

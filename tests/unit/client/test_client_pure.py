@@ -130,6 +130,28 @@ def test_entries_are_read_or_refused() -> None:
             Entry.from_wire(wrong)
 
 
+def test_what_became_of_a_message_is_read_and_what_it_is_not_left_alone() -> None:
+    wire = {"conv": "g:t", "seq": 2, "n": 1, "kind": "text", "from": "bob", "ts": 5, "body": {"text": "hi"}}
+    entry = Entry.from_wire(
+        {
+            **wire,
+            "changed": 9,
+            "edited": {"seq": 7, "ts": 6},
+            "recalled": {"by": "eve", "ts": 7},
+            "reactions": {"👍": {"count": 2, "users": ["a"]}},
+            "pinned": True,
+            "quote": {"seq": 1, "preview": "hello"},
+            "forwarded": {"from": "dave", "ts": 1},
+        }
+    )
+    assert (entry.changed, entry.edited, entry.recalled_by, entry.pinned) == (9, True, "eve", True)
+    assert (entry.reactions, entry.quoted, entry.forwarded_from) == ({"👍": 2}, "hello", "dave")
+    nonsense = dict.fromkeys(("changed", "edited", "recalled", "reactions", "pinned", "quote", "forwarded"), "x")
+    assert Entry.from_wire({**wire, **nonsense}) == Entry.from_wire(wire)
+    assert Entry.from_wire({**wire, "reactions": {"👍": 1, "🙏": {}}}) == Entry.from_wire(wire)
+    assert Entry.from_wire({**wire, "kind": "merged"}).countable
+
+
 @pytest.mark.parametrize(
     ("seqs", "last_seq", "more", "settled"),
     [

@@ -16,6 +16,7 @@ from imclient.session import Arrival, Dial, Session, Source, Timing
 HISTORY_DEFAULT = 20
 HISTORY_ON_OPEN = 10
 HISTORY_MOST = 100
+SHOWN_OF_TARGET = 40
 
 HELP = """\
 /list            conversations, newest first
@@ -138,8 +139,9 @@ class Chat:
             self._write(f"   ✓ {sent.entry.seq}")
 
     def _show_list(self, *, unread_only: bool = False) -> None:
-        rows = [row for row in self._session.rows.values() if not unread_only or row.get("unread")]
-        rows.sort(key=lambda row: int(row.get("updated") or 0), reverse=True)
+        known = self._session.rows.values()
+        rows = [row for row in known if (row.get("unread") if unread_only else not row.get("hidden"))]
+        rows.sort(key=lambda row: (bool(row.get("pinned")), int(row.get("at") or 0)), reverse=True)
         self._listed = [ConvId(str(row["conv"])) for row in rows]
         if not rows:
             self._write("no unread messages" if unread_only else "no conversations yet")
@@ -149,8 +151,7 @@ class Chat:
     def _row(self, row: JsonObject) -> str:
         name = self._name(ConvId(str(row["conv"]))) + (" (left)" if "left_seq" in row else "")
         unread = f"{row['unread']} unread" if row.get("unread") else ""
-        last = row.get("last") or {}
-        preview = f"{last.get('from', '')}: {last.get('preview', '')}" if last else ""
+        preview = _glimpse(row["last"]) if row.get("last") else ""
         return printable(f"{name:<24} {unread:<12} {preview}").rstrip()
 
     def _name(self, conv: ConvId) -> str:
@@ -183,8 +184,13 @@ class Chat:
         reply = await self._session.call("sync", "entries", {"conv": self._open, "before": before, "limit": number})
         entries = [Entry.from_wire(wire) for wire in reply.get("entries", [])]
         for entry in sorted(entries, key=lambda entry: entry.seq):
-            if (line := described(entry)) is not None:
+            if (line := described(entry, self._target_of(entry))) is not None:
                 self._write(line)
+
+    def _target_of(self, entry: Entry) -> Entry | None:
+        """The message that a change is about, where this client has it."""
+        transcript, target = self._session.transcript(entry.conv), entry.body.get("target")
+        return transcript[target] if isinstance(target, int) and target in transcript else None
 
     def _arrived(self, arrival: Arrival) -> None:
         if not arrival.new:
@@ -204,28 +210,31 @@ class Chat:
             self._session.mark_read(conv, self._shown[conv])
 
     def _show(self, entry: Entry) -> None:
-        line = described(entry)
+        line = described(entry, self._target_of(entry))
         if line is None or (entry.sender == self.user and entry.countable and not self._echoes):
             return
         self._write(line if entry.conv == self._open else f"({printable(self._name(entry.conv))}) {line}")
 
 
-def described(entry: Entry) -> str | None:
-    """An entry as one line, safe to print; None for what a person need not see, and for kinds that are not known."""
+def described(entry: Entry, target: Entry | None = None) -> str | None:
+    """An entry as one line, safe to print; None for what a person need not see, and for kinds that are not known.
+
+    `target` is the message that a change is about, if it is known.
+    """
     body, sender = entry.body, entry.sender
     match entry.kind:
-        case "text":
-            said = f"{sender}: {body.get('text', '')}"
         case _ if entry.countable:
-            said = f"{sender}: [{entry.kind}]"
+            said = _said(entry)
         case "edit":
-            said = f"* {sender} changed {body.get('target')} to: {(body.get('body') or {}).get('text', '')}"
+            text = _text(body.get("body"))
+            said = f"* {sender} edited a message" if text is None else f"* {sender} edited: {text}"
         case "recall":
-            said = f"* {sender} took back {body.get('target')}"
+            said = f"* {sender} recalled a message"
         case "reaction":
-            said = f"* {sender} {'put' if body.get('on') else 'took'} {body.get('emoji')} on {body.get('target')}"
+            which = _which(body.get("target"), target)
+            said = f"* {sender} {'' if body.get('on') else 'no more '}{body.get('emoji')} {which}"
         case "pin":
-            said = f"* {sender} {'pinned' if body.get('on') else 'unpinned'} {body.get('target')}"
+            said = f"* {sender} {'pinned' if body.get('on') else 'unpinned'} {_which(body.get('target'), target)}"
         case "members":
             said = f"* {members_changed(entry)}"
         case "profile":
@@ -233,3 +242,45 @@ def described(entry: Entry) -> str | None:
         case _:
             return None
     return printable(f"{entry.seq:>5}  {clock(entry.ts)}  {said}")
+
+
+def _said(entry: Entry) -> str:
+    """A message as it is now: what it answers before it, what became of it behind it."""
+    if entry.recalled_by is not None:
+        return f"* {entry.recalled_by} recalled a message"
+    before = f"[from {entry.forwarded_from}] " if entry.forwarded_from is not None else ""
+    if entry.quoted:
+        before += f"[re: {entry.quoted}] "
+    match entry.kind:
+        case "text":
+            what = str(entry.body.get("text", ""))
+        case "merged":
+            what = f"[merged] {entry.body.get('title') or ''}".rstrip()
+        case kind:
+            what = f"[{kind}]"
+    marks = [*(["edited"] if entry.edited else []), *(["pinned"] if entry.pinned else [])]
+    marks += [f"{emoji} {count}" for emoji, count in entry.reactions.items()]
+    behind = f" ({', '.join(marks)})" if marks else ""
+    return f"{entry.sender}: {before}{what}{behind}"
+
+
+def _glimpse(last: JsonObject) -> str:
+    """The newest entry of a conversation, as its row has it."""
+    sender = last.get("from", "")
+    if last.get("recalled"):
+        return f"* {sender} recalled a message"
+    kind = last.get("kind", "")
+    return f"{sender}: {last.get('preview') or f'[{kind}]'}"
+
+
+def _which(seq: object, target: Entry | None) -> str:
+    text = _text(target.body) if target is not None else None
+    return f"message {seq}" if not text else text if len(text) <= SHOWN_OF_TARGET else f"{text[:SHOWN_OF_TARGET]}…"
+
+
+def _text(body: object) -> str | None:
+    match body:
+        case {"text": str(text)}:
+            return text
+        case _:
+            return None

@@ -113,8 +113,13 @@ def inbox_differences(
     found: list[str] = []
     if row.get("last_seq") != last.seq:
         found.append(f"{user}: the inbox row has last_seq {row.get('last_seq')}, the conversation {last.seq}")
+    if row.get("last_n") != last.n:
+        found.append(f"{user}: the inbox row has last_n {row.get('last_n')}, the conversation {last.n}")
     if row.get("unread") != expected:
         found.append(f"{user}: the inbox row has unread {row.get('unread')}, it must be {expected}")
+    read_n = row.get("read_n")
+    if not isinstance(read_n, int) or max(0, last.n - read_n) != expected:
+        found.append(f"{user}: the inbox row has read_n {read_n!r} of {last.n}, {expected} are unread")
     read_seq = row.get("read_seq")
     if not isinstance(read_seq, int):
         found.append(f"{user}: the inbox row has read_seq {read_seq!r}")
@@ -124,7 +129,8 @@ def inbox_differences(
         if by_rule != expected:
             found.append(f"{user}: after the inbox row's read_seq {read_seq} are {by_rule} unread, not {expected}")
     preview = row.get("last") or {}
-    if (preview.get("kind"), preview.get("from"), preview.get("ts")) != (last.kind, last.sender, last.ts):
+    shown = tuple(preview.get(name) for name in ("seq", "kind", "from", "ts"))
+    if shown != (last.seq, last.kind, last.sender, last.ts):
         found.append(f"{user}: the inbox row shows another last message than seq {last.seq}: {preview!a}")
     return found
 

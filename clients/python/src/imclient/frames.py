@@ -22,13 +22,20 @@ MAX_INCOMING_BYTES = 128 * 1024
 
 # Kinds that count as unread. Every other kind is a change or a notice.
 COUNTABLE_KINDS = frozenset(
-    {"text", "image", "voice", "video", "file", "location", "card", "custom", "redpacket"},
+    {"text", "image", "voice", "video", "file", "location", "card", "custom", "redpacket", "merged"},
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a conversation's log. `ts` is in milliseconds since the epoch; `sender` is the field `from`."""
+    """One entry of a conversation's log. `ts` is in milliseconds since the epoch; `sender` is the field `from`.
+
+    What the server fetches is as it is now, with the changes up to `changed` in it; a push is as it was sent.
+
+    - `edited`: whether `body` is not what was said first; `recalled_by`: who recalled it, `body` is empty then.
+    - `reactions`: how many there are of each emoji; `pinned`: whether it is pinned.
+    - `quoted`: the start of the message that it answers; `forwarded_from`: who said it first.
+    """
 
     conv: ConvId
     seq: int
@@ -40,6 +47,13 @@ class Entry:
     cmid: str | None = None
     mentions: tuple[str, ...] = ()
     reply_to: int | None = None
+    changed: int = 0
+    edited: bool = False
+    recalled_by: UserId | None = None
+    reactions: Mapping[str, int] = field(default_factory=dict)
+    pinned: bool = False
+    quoted: str | None = None
+    forwarded_from: UserId | None = None
 
     @property
     def countable(self) -> bool:
@@ -73,9 +87,32 @@ class Entry:
                     cmid=cmid if isinstance(cmid, str) else None,
                     mentions=tuple(map(str, mentions)) if isinstance(mentions, list) else (),
                     reply_to=reply_to if isinstance(reply_to, int) else None,
+                    **_state(rest),
                 )
             case _:
                 raise MalformedEntryError("an entry without conv, seq, n, kind, ts or body")
+
+
+def _state(rest: Mapping[Any, Any]) -> JsonObject:
+    """What changes have made of a message, and where it comes from: as fields of an Entry."""
+    state: JsonObject = {"edited": isinstance(rest.get("edited"), dict), "pinned": rest.get("pinned") is True}
+    if isinstance(changed := rest.get("changed"), int):
+        state["changed"] = changed
+    if isinstance(reactions := rest.get("reactions"), dict):
+        counts = {emoji: _inner(one, "count") for emoji, one in reactions.items()}
+        state["reactions"] = {emoji: count for emoji, count in counts.items() if isinstance(count, int)}
+    for field_name, where, inner in (
+        ("recalled_by", "recalled", "by"),
+        ("quoted", "quote", "preview"),
+        ("forwarded_from", "forwarded", "from"),
+    ):
+        if isinstance(found := _inner(rest.get(where), inner), str):
+            state[field_name] = found
+    return state
+
+
+def _inner(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, dict) else None
 
 
 @dataclass(frozen=True, slots=True)

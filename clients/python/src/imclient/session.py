@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Any, TypeAlias
 
 from imclient.connection import REPLY_TIMEOUT_SECONDS, RESENDS, Connection, PushHandler
@@ -30,6 +31,7 @@ from imclient.ids import ConvId, UserId, peer_in
 from imclient.transcript import Gap, Transcript
 
 ENTRIES_PAGE = 100
+ACKS_A_FRAME = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,26 @@ class Session:
         self._mend(entry.conv)
         return Sent(entry, reply.get("duplicate") is True, sent_at, acked_at)
 
+    async def edit(self, conv: ConvId, seq: int, body: JsonObject) -> int:
+        """Replace what an own message says; the seq of the change. Raises what `call` raises."""
+        return await self._change(conv, "edit", {"seq": seq, "body": body})
+
+    async def recall(self, conv: ConvId, seq: int) -> int:
+        """Take a message back; the seq of the change. Raises what `call` raises."""
+        return await self._change(conv, "recall", {"seq": seq})
+
+    async def react(self, conv: ConvId, seq: int, emoji: str, *, on: bool = True) -> int:
+        """Put a reaction on a message, or take it off; the seq of the change. Raises what `call` raises."""
+        return await self._change(conv, "react", {"seq": seq, "emoji": emoji, "on": on})
+
+    async def _change(self, conv: ConvId, op: str, data: JsonObject) -> int:
+        """One at a time in a conversation. The entry itself is fetched: nobody pushes it to who has made it."""
+        async with self._sending.setdefault(conv, asyncio.Lock()):
+            reply = await self.call("message", op, {"conv": conv, **data, "cmid": str(uuid.uuid4())})
+        seq = int(reply["seq"])
+        self.expect(conv, seq)
+        return seq
+
     def transcript(self, conv: ConvId, first_seen: int = 1) -> Transcript:
         """The transcript of a conversation; a new one starts `backlog` entries before the seq `first_seen`."""
         known = self.transcripts.get(conv)
@@ -428,12 +450,12 @@ class Session:
 
     async def _tell(self) -> None:
         if self._acknowledges:
-            acks = {
-                conv: transcript.watermark
+            due = (
+                (conv, transcript.watermark)
                 for conv, transcript in self.transcripts.items()
                 if transcript.watermark > self._acknowledged.get(conv, transcript.floor)
-            }
-            if acks:
+            )
+            if acks := dict(islice(due, ACKS_A_FRAME)):  # the others go with the next ones
                 wire = [{"conv": conv, "seq": seq} for conv, seq in acks.items()]
                 self._acknowledged |= acks
                 await self.call("sync", "ack", {"acks": wire})
