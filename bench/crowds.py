@@ -18,8 +18,9 @@ from im.domain.ids import ConvId, Seq, UserId
 from im.store import keys
 from im.store.batches import chunks
 from im.store.conversations import ConversationStore
+from im.store.group_rows import GroupRowStore, Prepared
 from im.store.groups import member_item
-from im.store.inbox import Delivery, InboxStore, Prepared
+from im.store.inbox import Delivery, InboxStore
 from im.wire.frames import dumps
 from tests.integration.house import Call, Device, House, template
 
@@ -128,10 +129,10 @@ def gather(house: House, size: int, online: int, *, limit: int, whole: bool = Tr
     put_members(house, early, shared=large and not whole)
     forget(house)
     if large and not whole:
-        inbox = InboxStore(house.dynamodb, INBOXES)
+        rows = GroupRowStore(house.dynamodb, INBOXES)
         for name in names[:2]:
-            inbox.share_row(name, CONV)
-        inbox.note_prepared(CONV, Prepared(since=Seq(2), epoch=Seq(2)))
+            rows.share_row(name, CONV)
+        rows.note_prepared(CONV, Prepared(since=Seq(2), epoch=Seq(2)))
     house.fan_out()
     founder.hang_up()
     there = [*names[:2], *early, *(names[-1:] if large else [])]
@@ -168,7 +169,7 @@ def put_members(house: House, users: Sequence[UserId], *, shared: bool) -> None:
     rows = [keys.row(pattern, CONV), keys.user(pattern)]
     open_row(house, pattern, entry)
     if shared:
-        InboxStore(house.dynamodb, INBOXES).share_row(pattern, CONV)
+        GroupRowStore(house.dynamodb, INBOXES).share_row(pattern, CONV)
     made = [stored(INBOXES, key) for key in rows]
     for key in rows:
         house.dynamodb.delete_item(TableName=INBOXES, Key=key)
@@ -178,7 +179,7 @@ def put_members(house: House, users: Sequence[UserId], *, shared: bool) -> None:
 
 def open_row(house: House, user: UserId, entry: Entry) -> None:
     """What a user's inbox gets when they join with `entry`."""
-    for write in InboxStore(house.dynamodb, INBOXES).joining(user, entry, MAX_GROUPS):
+    for write in GroupRowStore(house.dynamodb, INBOXES).joining(user, entry, MAX_GROUPS):
         house.dynamodb.update_item(**write["Update"])
 
 
@@ -195,7 +196,7 @@ def put_other_groups(house: House, user: UserId, count: int, *, large: bool) -> 
         delivery = Delivery(newest=message, shown=message, own=None, mention=Seq(0))
         if large:
             inbox.deliver_to_all(theirs.conv, delivery, message.ts)
-            inbox.note_prepared(theirs.conv, Prepared(since=Seq(1), epoch=Seq(1)))
+            GroupRowStore(house.dynamodb, INBOXES).note_prepared(theirs.conv, Prepared(since=Seq(1), epoch=Seq(1)))
         else:
             inbox.deliver(user, theirs.conv, delivery, message.ts)
 

@@ -178,7 +178,7 @@ class Tables:
 
     def groups(self, user: str) -> int:
         """How many groups a user is in, by the count that their limit goes by."""
-        item = self._inbox(user, "GROUPS")
+        item = self._inbox(user, "USER")
         return int(item.get("count", {"N": "0"})["N"])
 
     def left_seq(self, user: str, conv: str) -> int:

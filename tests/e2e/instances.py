@@ -26,8 +26,8 @@ from im.flows.send import Sender
 from im.runtime.wiring import now_ms
 from im.store.conversations import ConversationStore
 from im.store.group_changes import GroupChangeStore
+from im.store.group_rows import GroupRowStore
 from im.store.groups import GroupStore
-from im.store.inbox import InboxStore
 from im.wire.requests import Send
 from local import Stack
 
@@ -53,10 +53,10 @@ class Instance:
     def __init__(self, stack: Stack) -> None:
         dynamodb, table = stack.cloud.client("dynamodb"), stack.outputs["ConversationTableName"]
         log, groups = ConversationStore(dynamodb, table), GroupStore(dynamodb, table)
-        inbox = InboxStore(dynamodb, stack.outputs["InboxTableName"])
-        store = GroupChangeStore(dynamodb, table, inbox)
+        rows = GroupRowStore(dynamodb, stack.outputs["InboxTableName"])
+        store = GroupChangeStore(dynamodb, table, rows)
         self.changes = Changes(log, groups, store, Unheard(), now_ms, LIMITS)
-        self.sender = Sender(Admissions(groups), Appender(log, now_ms), Unheard())
+        self.sender = Sender(log, groups, Admissions(groups), Appender(log, now_ms), Unheard())
 
     def join(self, conv: ConvId, user: str) -> None:
         """Come in by oneself."""

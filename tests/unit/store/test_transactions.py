@@ -17,7 +17,7 @@ from im.domain.ids import Seq, UserId
 from im.store.batches import ATTEMPTS, query_all, read_all, snapshot, transact
 from im.store.conversations import entry_item
 from im.store.group_changes import GroupChangeStore, Lost
-from im.store.inbox import InboxStore
+from im.store.group_rows import GroupRowStore
 from tests.unit.heads import head_of
 
 PASSING = ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")
@@ -172,7 +172,7 @@ OTHER = replace(ENTRY, sender=UserId("mallory"))
 def commit(answer: Any) -> Lost | None:
     """A founding of one: its entry, head, member, row and count of groups, in this order."""
     client: Any = Client(answer)
-    store = GroupChangeStore(client, "Conversation", InboxStore(client, "Inbox"))
+    store = GroupChangeStore(client, "Conversation", GroupRowStore(client, "Inbox"))
     lost = store.commit(None, FOUNDING, ENTRY, max_groups=3)
     (call,) = client.calls
     assert [next(iter(write)) for write in call["TransactItems"]] == ["Put", "Put", "Put", "Update", "Update"]

@@ -23,9 +23,6 @@ ROWS_A_BUCKET: Final = 8
 FEWEST_BUCKETS: Final = 4
 MOST_BUCKETS: Final = 256
 
-MAX_TEXT: Final = 1_724
-"""Characters of the longest version."""
-
 
 @dataclass(frozen=True, slots=True)
 class InboxVersion:

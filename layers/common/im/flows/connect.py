@@ -13,6 +13,7 @@ from im.domain.signin import Policy, Slot, losers, slot_name
 from im.flows.ports import Caller, Clock, Pusher
 from im.store.audience import AudienceStore
 from im.store.connections import ConnectionStore
+from im.store.group_rows import GroupRowStore
 from im.store.inbox import InboxStore
 from im.wire.frames import encode_push
 
@@ -35,6 +36,7 @@ class Connections:
 
     connections: ConnectionStore
     inbox: InboxStore
+    group_rows: GroupRowStore
     audience: AudienceStore
     pusher: Pusher
     clock: Clock
@@ -110,7 +112,7 @@ class Connections:
         """Come or go in the audiences of a user's large groups, some at once. Never raises: without its pushes a
         connection still hears of everything by its pings, and without a connection it hears of nothing."""
         try:
-            list(self.threads.map(act, self.inbox.large_groups(user)))
+            list(self.threads.map(act, self.group_rows.large_groups(user)))
         except Exception:
             log.exception("an audience is not what it should be", extra={"user": user})
 

@@ -28,8 +28,9 @@ from im.flows.row_writes import RowWriter
 from im.store.audience import AudienceStore
 from im.store.connections import ConnectionStore
 from im.store.conversations import ConversationStore
+from im.store.group_rows import GroupRowStore, Prepared
 from im.store.groups import GroupStore
-from im.store.inbox import Delivery, InboxStore, Prepared
+from im.store.inbox import Delivery, InboxStore
 
 log = logging.getLogger("im")
 
@@ -46,6 +47,7 @@ class LargeFanOut:
     history: ConversationStore
     members: MemberLists
     inbox: InboxStore
+    group_rows: GroupRowStore
     connections: ConnectionStore
     audience: AudienceStore
     rows: RowWriter
@@ -103,7 +105,7 @@ class LargeFanOut:
 
         Whoever brings the first entry that needs it does it: the entry of the change itself may come later, or never.
         """
-        prepared = self.inbox.prepared(conv)
+        prepared = self.group_rows.prepared(conv)
         if prepared.since >= since and prepared.epoch >= epoch:
             return
         changes = self.history.changes(conv, prepared.epoch, epoch) if prepared.since >= since else None
@@ -120,10 +122,10 @@ class LargeFanOut:
         except Exception:  # a matter of pushes, and tried again with the next entry: the rows shall not wait for it
             log.exception("some who are connected get no pushes", extra={"conv": conv})
         else:
-            self.inbox.note_prepared(conv, Prepared(since, epoch))
+            self.group_rows.note_prepared(conv, Prepared(since, epoch))
 
     def _share_row(self, conv: ConvId, user: UserId) -> None:
-        self.inbox.share_row(user, conv)
+        self.group_rows.share_row(user, conv)
 
     def _add_to_audience(self, conv: ConvId, users: Sequence[UserId]) -> None:
         """Note those of `users` who are connected. 1 R each, 1 W a connected one.

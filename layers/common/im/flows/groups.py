@@ -16,6 +16,7 @@ from im.flows.changes import Changes, Decide
 from im.flows.ports import Caller, Clock, Pusher
 from im.flows.push_to import push_to_users
 from im.store.connections import ConnectionStore
+from im.store.group_rows import GroupRowStore
 from im.store.groups import GroupStore
 from im.store.inbox import InboxStore
 from im.wire import requests
@@ -34,6 +35,7 @@ class Groups:
 
     groups: GroupStore
     inbox: InboxStore
+    group_rows: GroupRowStore
     changes: Changes
     connections: ConnectionStore
     pusher: Pusher
@@ -75,7 +77,7 @@ class Groups:
         self._check_at_once("data.members", founders[1:])
         if len(founders) > limits.members:
             raise TooLarge("members", len(founders), limits.members)
-        for user, count in self.inbox.group_counts(founders).items():
+        for user, count in self.group_rows.group_counts(founders).items():
             if count >= limits.groups and not self._make_room(user):
                 raise TooManyGroups(user, count, limits.groups)
         now, later = founders[: rules.MAX_PER_CHANGE], founders[rules.MAX_PER_CHANGE :]
@@ -295,7 +297,7 @@ class Groups:
 
     def _uncount(self, user: UserId, convs: Collection[ConvId]) -> bool:
         rows = [row for row in self.inbox.rows(user, consistent=True) if row.conv in convs]
-        done = [self.inbox.uncount(user, row) for row in rows]
+        done = [self.group_rows.uncount(user, row) for row in rows]
         return any(done)
 
     def _groups_of(self, user: UserId, *, former: bool) -> list[ConvId]:

@@ -45,6 +45,7 @@ from im.store.connections import ConnectionStore
 from im.store.conversations import ConversationStore
 from im.store.deletions import DeletionStore
 from im.store.group_changes import GroupChangeStore
+from im.store.group_rows import GroupRowStore
 from im.store.groups import GroupStore
 from im.store.inbox import InboxStore
 from im.store.message_changes import MessageChangeStore
@@ -88,6 +89,7 @@ def connections(settings: Settings) -> Connections:
     return Connections(
         connections=ConnectionStore(dynamodb, settings.text("CONNECTION_TABLE")),
         inbox=InboxStore(dynamodb, settings.text("INBOX_TABLE")),
+        group_rows=GroupRowStore(dynamodb, settings.text("INBOX_TABLE")),
         audience=AudienceStore(dynamodb, settings.text("AUDIENCE_TABLE")),
         pusher=ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT"))),
         clock=now_ms,
@@ -231,13 +233,15 @@ def group_router(settings: Settings) -> Router:
     """The route `group`."""
     dynamodb, table = clients.dynamodb(), settings.text("CONVERSATION_TABLE")
     store, inbox = GroupStore(dynamodb, table), InboxStore(dynamodb, settings.text("INBOX_TABLE"))
+    group_rows = GroupRowStore(dynamodb, settings.text("INBOX_TABLE"))
     groups = Groups(
         groups=store,
         inbox=inbox,
+        group_rows=group_rows,
         changes=Changes(
             log=ConversationStore(dynamodb, table),
             groups=store,
-            store=GroupChangeStore(dynamodb, table, inbox),
+            store=GroupChangeStore(dynamodb, table, group_rows),
             queue=FanoutQueue(clients.sqs(), settings.text("FANOUT_QUEUE_URL")),
             clock=now_ms,
             limits=_group_limits(settings),
@@ -293,6 +297,7 @@ def fan_out(settings: Settings) -> FanOut:
         history=ConversationStore(dynamodb, table),
         members=pushes.members,
         inbox=inbox,
+        group_rows=GroupRowStore(dynamodb, settings.text("INBOX_TABLE")),
         connections=pushes.pusher.connections,
         audience=pushes.audience,
         rows=rows,

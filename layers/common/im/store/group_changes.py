@@ -21,8 +21,8 @@ from im.domain.inbox import NEVER
 from im.store import keys
 from im.store.batches import ATTEMPTS, PASSING, SNAPSHOT, chunks, pause, snapshot
 from im.store.conversations import entry_from, entry_item
+from im.store.group_rows import GroupRowStore
 from im.store.groups import former_from, former_item, head_from, head_item, member_from, member_item, request_from
-from im.store.inbox import InboxStore
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -44,7 +44,7 @@ class GroupChangeStore:
 
     client: DynamoDBClient
     table: str
-    inbox: InboxStore
+    rows: GroupRowStore
 
     def group(self, conv: ConvId, users: Sequence[UserId]) -> Group | None:
         """A group with those of its people whom `users` names, as it was at one moment. 2 R, 6 R a user, and ½ R a user
@@ -74,7 +74,7 @@ class GroupChangeStore:
             members={u: member_from(i) for u in wanted if (i := items.get(keys.MEMBER_PREFIX + u))},
             former={u: former_from(i) for u in wanted if (i := items.get(keys.FORMER_PREFIX + u))},
             requests={u: request_from(i) for u in wanted if (i := items.get(keys.REQUEST_PREFIX + u))},
-            groups=self.inbox.group_counts(wanted),
+            groups=self.rows.group_counts(wanted),
         )
 
     def commit(self, before: Group | None, change: Change, entry: Entry, *, max_groups: int) -> Lost | None:
@@ -112,7 +112,7 @@ class GroupChangeStore:
             )
             writes += [
                 self._put(member_item(change.head.conv, member)),
-                *self.inbox.joining(user, entry, max_groups),
+                *self.rows.joining(user, entry, max_groups),
             ]
             if before is not None:
                 answered = self._delete(keys.join_request(change.head.conv, user))  # also one that comes meanwhile
@@ -120,7 +120,7 @@ class GroupChangeStore:
                     # It may be refused meanwhile: then the group is looked at once more.
                     answered["Delete"]["ConditionExpression"] = "attribute_exists(pk)"
                 writes.append(answered)
-        shared_mention = self.inbox.shared_mention(change.head.conv) if change.leaves else NEVER
+        shared_mention = self.rows.shared_mention(change.head.conv) if change.leaves else NEVER
         for user in change.leaves:
             was_member = members[user]
             spans = spans_after_leaving(was_member.spans, entry.seq)
@@ -128,7 +128,7 @@ class GroupChangeStore:
             writes += [
                 self._delete(keys.member(change.head.conv, user)),
                 self._put(former_item(change.head.conv, user, left)),
-                *self.inbox.leaving(user, entry, shared_mention),
+                *self.rows.leaving(user, entry, shared_mention),
             ]
         for user, until in change.muted.items():
             item = member_item(change.head.conv, replace(members[user], muted_until=until))
