@@ -38,6 +38,7 @@ from moto.dynamodb.models.table import Table
 from moto.sqs import models as moto_sqs
 
 from im.aws import clients
+from im.domain.entries import COUNTABLE
 from im.flows.append import Appender
 from im.flows.changes import Changes
 from im.flows.message_changes import MessageChanges
@@ -358,7 +359,7 @@ class House:
         entries = [{name: next(iter(value.values())) for name, value in item.items()} for item in out["Items"]]
         n = 0
         for i, entry in enumerate(entries):
-            n += entry["kind"] in {"text", "custom"}
+            n += entry["kind"] in COUNTABLE
             assert int(entry["seq"]) == i + 1, f"{conv}: a hole or a repeat at {i + 1}"
             assert int(entry["n"]) == n, f"{conv}: n of {i + 1}"
         cmids = [(entry["from"], entry["cmid"]) for entry in entries if "cmid" in entry]

@@ -108,9 +108,10 @@ class MessageChangeStore:
         2 W a KiB of its entry and of the message; a reaction or a pin 2 W more, a recall 2 W a KiB of each edit, a
         `cmid` 2 W.
 
-        `seq_is_free` is what gives an entry its place, as for a message (store/conversations.py). `is_as_read` closes
-        the race of two changes of one message: each of them writes `changed`, so the second is decided anew on what the
-        first has made. What stands beside the message (its reactions, its place among the pinned ones, the texts of its
+        `seq_is_free` is what gives an entry its place, as for a message (store/conversations.py). It also closes the
+        race of two changes of one message, as long as the end of the log was read before the message: the first has
+        taken the place of the second, which is decided anew. `is_as_read` does so whatever was read first: each change
+        writes `changed`. What stands beside the message (its reactions, its place among the pinned ones, the texts of its
         edits) is changed with it alone, and needs no condition of its own.
         """
         seq_is_free = "attribute_not_exists(pk)"
