@@ -188,7 +188,7 @@ def check_groups() -> dict[str, Told]:
                 assert group.dissolved or "left_seq" not in row, (conv, user)
             else:
                 assert int(row["left_seq"]["N"]) == int(row["last_seq"]["N"]) == group.spans[user][-1][1], (conv, user)
-    counted = {pk: int(item["count"]["N"]) for (pk, sk), item in rows.items() if sk == "GROUPS" and "count" in item}
+    counted = {pk: int(item["count"]["N"]) for (pk, sk), item in rows.items() if sk == "USER" and "count" in item}
     assert {user: count for user, count in counted.items() if count} == dict(+counts), "counts of groups"
     return groups
 

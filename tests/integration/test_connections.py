@@ -269,13 +269,55 @@ def test_no_push_is_tried_once_a_connection_cannot_be_alive(house: House, age: i
     assert len(pushes) == (1 if age < SLOT_LIFE_MS else 0)
 
 
-def test_an_item_of_connections_expires_after_its_newest_slot(house: House) -> None:
+def test_an_item_of_connections_expires_thirty_days_after_its_newest_slot(house: House) -> None:
     house.connect("alice", *PHONE)
     house.now += 1_000_000
     house.connect("alice", *PC)
 
     (item,) = house.items("ConnectionTable")
-    assert int(item["ttl"]["N"]) == (house.now + SLOT_LIFE_MS) // 1000
+    assert int(item["ttl"]["N"]) == (house.now + SLOT_LIFE_MS + 30 * 24 * 60 * 60 * 1000) // 1000
+
+
+def test_a_device_that_died_unheard_keeps_nobody_in_an_audience(monkeypatch: pytest.MonkeyPatch) -> None:
+    with built_house(monkeypatch, LARGE_GROUP_ABOVE="1") as house:
+        house.connect("alice").ok("group.create", {"gid": "g", "name": "G", "members": ["bob"]})
+        house.fan_out()
+        house.connect("bob", *PHONE)
+        house.now += SLOT_LIFE_MS // 2
+        pc = house.connect("bob", *PC)
+        house.now += SLOT_LIFE_MS // 2
+        assert audience(house) == {"alice", "bob"}
+
+        pc.hang_up()
+
+        assert audience(house) == {"alice"}
+
+
+def test_who_was_connected_long_ago_comes_into_no_audience(monkeypatch: pytest.MonkeyPatch) -> None:
+    with built_house(monkeypatch, LARGE_GROUP_ABOVE="1") as house:
+        house.connect("bob")
+        house.now += SLOT_LIFE_MS
+        house.connect("alice").ok("group.create", {"gid": "g", "name": "G", "members": ["bob"]})
+        house.fan_out()
+
+        assert audience(house) == {"alice"}
+
+
+def audience(house: House) -> set[str]:
+    return {item["sk"]["S"] for item in house.items("AudienceTable")}
+
+
+def test_logging_out_everywhere_does_not_try_to_end_what_cannot_be_alive(house: House) -> None:
+    phone = house.connect("alice", *PHONE)
+    house.now += SLOT_LIFE_MS // 2
+    pc = house.connect("alice", *PC)
+    house.now += SLOT_LIFE_MS // 2
+
+    with house.watched() as calls:
+        house.call("connect", logout(pc, "all"))
+
+    assert phone.connection not in {call.params.get("ConnectionId") for call in calls}
+    assert slots(house, "alice") == set()
 
 
 def test_a_connection_that_lost_its_slot_is_ended_by_its_ping_and_may_come_again(house: House) -> None:

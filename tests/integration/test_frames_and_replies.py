@@ -63,7 +63,7 @@ def disconnect(house: House) -> None:
     house.call("connect", sample("connect"))
     assert house.call("connect", sample("disconnect")) == {"statusCode": 200}
     (item,) = house.items("ConnectionTable")
-    assert set(item) == {"pk", "ttl", "opened"}
+    assert set(item) == {"pk", "ttl", "opened", "last_end"}
 
 
 def frame(function: str, name: str, data: set[str]) -> Callable[[House], None]:
@@ -106,7 +106,7 @@ SAMPLES: dict[str, Callable[[House], None]] = {
     "broadcast": broadcast,
     "ping": frame("connect", "ping", {"ts", "inbox"}),
     "send": frame("message", "send", {"conv", "seq", "n", "ts", "duplicate"}),
-    "sync": frame("sync", "sync", {"conversations", "inbox"}),
+    "sync": frame("sync", "sync", {"conversations", "inbox", "privacy"}),
     "group": frame(
         "group",
         "group",
@@ -268,11 +268,27 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     "connect.ping": {},
     "connect.logout": {},
     "message.send": {"to": "bob", "cmid": "c1", "kind": "text", "body": {"text": "x"}},
+    "message.edit": {"conv": "d:alice:bob", "seq": 2, "body": {"text": "y"}},
+    "message.recall": {"conv": "d:alice:bob", "seq": 2},
+    "message.react": {"conv": "d:alice:bob", "seq": 1, "emoji": "👍", "on": True},
+    "message.pin": {"conv": "d:alice:bob", "seq": 1, "on": True},
+    "message.forward": {"conv": "g:bobs", "cmid": "c1", "source": "d:alice:bob", "seqs": [1]},
+    "message.delete": {"conv": "d:alice:bob", "seqs": [1]},
+    "message.typing": {"conv": "d:alice:bob", "on": True},
     "sync.inbox": {},
     "sync.entries": {"conv": "d:alice:bob", "after": 0},
     "sync.unread": {},
     "sync.read": {"conv": "d:alice:bob", "seq": 1},
     "sync.ack": {"acks": [{"conv": "d:alice:bob", "seq": 1}]},
+    "sync.read_all": {},
+    "sync.receipts": {"conv": "d:alice:bob", "seq": 2},
+    "sync.reactions": {"conv": "d:alice:bob", "seq": 1},
+    "sync.edits": {"conv": "d:alice:bob", "seq": 1},
+    "sync.pins": {"conv": "d:alice:bob"},
+    "sync.deleted": {"conv": "d:alice:bob"},
+    "sync.settings": {"conv": "d:alice:bob", "muted": True, "draft": "To be"},
+    "sync.privacy": {"receipts": False},
+    "sync.presence": {"users": ["bob"]},
     "group.create": {"name": "Friends", "gid": "friends"},
     "group.info": {"conv": "g:club"},
     "group.members": {"conv": "g:club"},
@@ -295,6 +311,7 @@ OPERATIONS: dict[str, dict[str, Any]] = {
 def furnished(house: House) -> Device:
     alice, bob = house.connect("alice"), house.connect("bob")
     bob.say("Hello.", "b1", to="alice")
+    alice.say("Hi.", "a1", to="bob")
     alice.ok("group.create", {"gid": "club", "name": "Club", "members": ["bob"], "join_mode": "approval"})
     house.connect("dave").ok("group.join", {"conv": "g:club"})
     bob.ok("group.create", {"gid": "open", "name": "Open", "join_mode": "open"})
@@ -414,6 +431,13 @@ def test_no_log_holds_a_text_a_token_or_the_secret(house: House, monkeypatch: py
             raise RuntimeError("no queue")
 
     alice.say("confidential", "c1", to="bob")
+    there = {"conv": "d:alice:bob", "seq": 1}
+    alice.ok("message.edit", there | {"body": {"text": "confidential, too"}})
+    alice.ok("message.react", there | {"emoji": "confidential", "on": True})
+    alice.error("message.react", there | {"emoji": "confi dential", "on": True})
+    forwarded = {"to": "carol", "cmid": "c4", "source": "d:alice:bob", "seqs": [1], "title": "confidential"}
+    alice.ok("message.forward", forwarded)
+    alice.ok("sync.settings", {"conv": "d:alice:bob", "draft": "confidential"})
     alice.raw(request("message", "send", {"to": "b b", "cmid": "c2", "kind": "text", "body": {"text": "confidential"}}))
     alice.raw(request("message", "send", {"to": "bob", "cmid": "c2", "kind": "confidential", "body": "confidential"}))
     alice.raw('{"text": "confidential')
@@ -426,5 +450,5 @@ def test_no_log_holds_a_text_a_token_or_the_secret(house: House, monkeypatch: py
     assert '"message":"internal error"' in logged
     assert '"message":"refused"' in logged
     assert '"message":"unreadable message"' in logged
-    for secret in ("confidential", token[:60], token[-20:], SECRET):
+    for secret in ("confidential", "confi dential", token[:60], token[-20:], SECRET):
         assert secret not in logged

@@ -35,7 +35,7 @@ def changed(kind: str) -> list[dict[str, Any]]:
 
 def count_of(user: str) -> int:
     """How many groups are counted as a user's."""
-    counts = {i["pk"]["S"]: int(i["count"]["N"]) for i in stored("InboxTable") if i["sk"]["S"] == "GROUPS"}
+    counts = {i["pk"]["S"]: int(i["count"]["N"]) for i in stored("InboxTable") if i["sk"]["S"] == "USER"}
     return counts.get(user, 0)
 
 

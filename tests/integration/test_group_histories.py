@@ -87,7 +87,7 @@ class Parser:
             inner = self.any_of()
             self.take(")")
             return inner
-        if self.tokens[1] == "(":
+        if self.tokens[1] == "(" and not self.next_is("size"):
             there = self.take("attribute_exists", "attribute_not_exists") == "attribute_exists"
             self.take("(")
             what = self.operand()
@@ -98,6 +98,11 @@ class Parser:
 
     def operand(self) -> Condition:
         path = [self.take()]
+        if path == ["size"]:
+            self.take("(")
+            what = self.operand()
+            self.take(")")
+            return lambda *at: size(what(*at))
         while self.next_is("."):
             self.take()
             path.append(self.take())
@@ -154,6 +159,11 @@ def compare(left: Any, op: str, right: Any) -> bool:
     if kind == "N":
         a, b = int(a), int(b)
     return bool({"=": operator.eq, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}[op](a, b))
+
+
+def size(value: Any) -> Any:
+    """How many are in a set; nothing of what is not there."""
+    return None if value is None else {"N": str(len(next(iter(value.values()))))}
 
 
 KEYS_WANTED = re.compile(r"pk = (:\w+)(?: AND (?:sk BETWEEN (:\w+) AND (:\w+)|begins_with\(sk, (:\w+)\)))?")
@@ -300,9 +310,11 @@ def _updated(item: Item, request: Item) -> Item:
             assert clause == "ADD"
             item[name] = {"N": str(int(item.get(name, {"N": "0"})["N"]) + int(value["N"]))}
         else:
-            before, some = set(item.get(name, {"SS": []})["SS"]), set(value["SS"])
-            item[name] = {"SS": sorted(before | some if clause == "ADD" else before - some)}
-            if not item[name]["SS"]:
+            ((kind, some),) = value.items()
+            assert kind in {"SS", "NS"}
+            before = set(item.get(name, {kind: []})[kind])
+            item[name] = {kind: sorted(before | set(some) if clause == "ADD" else before - set(some))}
+            if not item[name][kind]:
                 del item[name]
     return item
 
@@ -464,7 +476,7 @@ class Room:
     seen: dict[str, set[int]] = field(default_factory=lambda: {user: set() for user in USERS})
     """What each user may see."""
     marks: dict[str, int] = field(default_factory=lambda: dict.fromkeys(USERS, 0))
-    """What each has marked as read, or what joining has: sending does so too."""
+    """What each has marked as read, or what coming and going has: sending does so too."""
     muted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(USERS, 0))
     all_muted: int = 0
     requests: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -512,13 +524,14 @@ class Room:
         for user in added:
             self.joined[user] = seq, self.world.now
             self.requests.pop(user, None)
-            self.marks[user] = seq - 1
+            self.marks[user] = seq if user == by else seq - 1
             if self.settings["history"]:
                 self.seen[user] = set(range(1, seq))
         for user in self.joined:
             self.seen[user].add(seq)
             self.here[user].add(seq)
         for user in removed:
+            self.marks[user] = seq if user == by else self.marks[user]
             del self.joined[user]
             if user in self.admins:
                 self.admins.remove(user)
@@ -702,8 +715,9 @@ class Room:
         return [self.log[seq - 1] for seq in sorted(self.seen[user])]
 
     def read(self, user: str) -> int:
-        """Up to where somebody has read."""
-        own: list[int] = [entry["seq"] for entry in self.entries(user) if entry["from"] == user]
+        """Up to where somebody has read. Who changes the group has not read by that what came before."""
+        said = [entry for entry in self.entries(user) if entry["kind"] == "text"]
+        own: list[int] = [entry["seq"] for entry in said if entry["from"] == user]
         return max(self.marks[user], *own, 0)
 
     def row(self, user: str) -> dict[str, Any]:
@@ -714,15 +728,23 @@ class Room:
         row = {
             "conv": self.conv,
             "last_seq": last["seq"],
-            "last": {name: last[name] for name in ("kind", "from", "ts")} | {"preview": last["body"].get("text", "")},
+            "last_n": last["n"],
+            "last": {
+                **{name: last[name] for name in ("seq", "kind", "from", "ts")},
+                "preview": last["body"].get("text", ""),
+            },
             "unread": sum(entry["kind"] == "text" for entry in news),
             "read_seq": read,
+            "read_n": self.log[read - 1]["n"] if read else 0,
             "ack_seq": 0,
             "mention_seq": max(told, default=0),
             "muted": False,
             "pinned": False,
             "draft": "",
             "hidden": False,
+            "rev": 0,
+            "deleted": 0,
+            "at": last["ts"],
         }
         return row if self.has(user) else row | {"left_seq": last["seq"]}
 
@@ -1004,7 +1026,7 @@ class Histories(RuleBasedStateMachine):
         assert reply == {"conv": room.conv, "read_seq": room.read(caller), **counts}
         here = self.link_of(caller).connection
         others = [link for link in self.reachable().values() if link.user == caller and link.connection != here]
-        told = {"conv": room.conv, "user": caller, "seq": seq, **counts}
+        told = {"conv": room.conv, "user": caller, "seq": seq, "n": rows[room.conv]["read_n"], **counts}
         moved = room.read(caller) > before
         assert [data for _, data in self.got["read"]] == ([told] * len(others) if moved else [])
         self.count("a read mark was told to another device", moved and others)

@@ -409,7 +409,7 @@ class Trial:
 
     def _uncounts(self, _: dict[str, Any], calls: list[Call]) -> None:
         assert writing(calls) == ["sqs:SendMessage", "dynamodb:TransactWriteItems"]
-        groups = {i["pk"]["S"]: i["count"]["N"] for i in stored("InboxTable") if i["sk"]["S"] == "GROUPS"}
+        groups = {i["pk"]["S"]: i["count"]["N"] for i in stored("InboxTable") if i["sk"]["S"] == "USER"}
         assert groups[self.caller.user] == "0"
         check_groups()
 

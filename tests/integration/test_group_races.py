@@ -276,7 +276,7 @@ def test_the_last_group_that_a_user_may_be_in_is_one(monkeypatch: pytest.MonkeyP
         }
 
         def check(replies: list[Any], _: Told) -> None:
-            counts = {i["pk"]["S"]: i["count"]["N"] for i in stored("InboxTable") if i["sk"]["S"] == "GROUPS"}
+            counts = {i["pk"]["S"]: i["count"]["N"] for i in stored("InboxTable") if i["sk"]["S"] == "USER"}
             assert counts["bob"] == "2"
             for user, reply in (("dave", replies[1]), ("erin", replies[0]), ("fred", replies[1])):
                 assert user not in counts or reply["ok"], f"{user} was added without bob"
@@ -315,7 +315,7 @@ def test_a_dissolved_group_is_taken_off_a_count_once(house: House) -> None:
     people["alice"].ok("group.dissolve", NAME)
 
     def check(_: list[Any], __: Told) -> None:
-        counts = {i["pk"]["S"]: i["count"]["N"] for i in stored("InboxTable") if i["sk"]["S"] == "GROUPS"}
+        counts = {i["pk"]["S"]: i["count"]["N"] for i in stored("InboxTable") if i["sk"]["S"] == "USER"}
         assert counts["bob"] == "1"
 
     seen = outcomes(house, ask(people["bob"], "group.leave"), ask(phone, "group.leave"), check=check)

@@ -181,6 +181,7 @@ def test_who_has_gone_keeps_what_they_saw_and_nothing_moves_any_more(sized: Hous
     assert in_row(bob) == ((4, 0, 0, 4) if way == "leave" else (4, 2, 2, 4))
     assert gone == row(bob, CONV)
     assert gone["last"] == {
+        "seq": 4,
         "kind": "members",
         "from": "bob" if way == "leave" else "alice",
         "ts": sized.now - 1000,

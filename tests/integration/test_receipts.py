@@ -79,7 +79,7 @@ def test_reading_tells_the_peer_and_the_reader_s_other_devices(house: House) -> 
 
     mark = {"conv": CONV, "user": "bob", "seq": 2}
     assert alice.pushes == alices_phone.pushes == [{"push": "read", "data": mark}]
-    assert phone.pushes == [{"push": "read", "data": mark | {"unread": 1, "total_unread": 1}}]
+    assert phone.pushes == [{"push": "read", "data": mark | {"n": 2, "unread": 1, "total_unread": 1}}]
     assert bob.pushes == []
 
 
@@ -102,7 +102,8 @@ def test_reading_in_a_group_tells_the_reader_s_other_devices_alone(house: House)
 
     assert read(bob, 2, "g:g") == {"conv": "g:g", "read_seq": 2, "unread": 0, "total_unread": 0}
 
-    assert phone.got("read") == [{"conv": "g:g", "user": "bob", "seq": 2, "unread": 0, "total_unread": 0}]
+    mark = {"conv": "g:g", "user": "bob", "seq": 2}
+    assert phone.got("read") == [mark | {"n": 1, "unread": 0, "total_unread": 0}]
     assert alice.pushes == bob.pushes == []
 
 

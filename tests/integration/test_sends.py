@@ -36,14 +36,27 @@ def test_a_direct_message_has_one_address_by_either_name(house: House) -> None:
 def test_a_custom_message_comes_out_as_it_went_in(house: House) -> None:
     alice, bob = house.connect("alice"), house.connect("bob")
 
+    alice.say("Tea?", "c0", to="bob")
     alice.ok("message.send", CUSTOM | {"to": "bob", "cmid": "c1", "mentions": ["bob", "bob"], "reply_to": 1})
     house.fan_out()
 
-    (stored,) = bob.ok("sync.entries", {"conv": "d:alice:bob", "after": 0})["entries"]
-    (pushed,) = bob.got("entries")[0]["entries"]
+    stored = bob.ok("sync.entries", {"conv": "d:alice:bob", "after": 0})["entries"]
+    pushed = bob.got("entries")[0]["entries"]
     assert stored == pushed
-    assert stored["body"] == CUSTOM["body"]
-    assert (stored["mentions"], stored["reply_to"]) == (["bob"], 1)
+    assert stored[1]["body"] == CUSTOM["body"]
+    assert (stored[1]["mentions"], stored[1]["reply_to"]) == (["bob"], 1)
+    assert stored[1]["quote"] == {"seq": 1, "kind": "text", "from": "alice", "ts": START, "preview": "Tea?"}
+
+
+def test_an_answer_quotes_a_message_of_its_own_conversation(house: House) -> None:
+    alice, bob = house.connect("alice"), house.connect("bob")
+    alice.say("Elsewhere.", "c1", to="carol")
+    alice.say("Here.", "c2", to="bob")
+    bob.ok("message.send", TEXT | {"to": "alice", "cmid": "c3", "reply_to": 1})
+    house.fan_out()
+
+    (pushed,) = alice.got("entries")[-1]["entries"]
+    assert (pushed["conv"], pushed["quote"]["preview"]) == ("d:alice:bob", "Here.")
 
 
 @pytest.mark.parametrize("text", ["\ufffe\uffff", "\0\x1f\x7f", '"\\', "👩‍👩‍👧", "\u2028", "\u202eabc", " ", "\n"])
@@ -98,6 +111,10 @@ def test_unknown_fields_of_a_body_are_not_stored(house: House) -> None:
         ({"to": "bob", "mentions": ["@all", "bob"]}, "bad_request", "data.mentions"),
         ({"to": "bob", "mentions": ["@all"]}, "forbidden", "mention"),
         ({"conv": "g:ours", "mentions": ["@all"]}, "forbidden", "mention"),
+        ({"to": "bob", "reply_to": 0}, "bad_request", "data.reply_to"),
+        ({"to": "bob", "reply_to": 1}, "not_found", "d:alice:bob has no entry 1"),
+        ({"conv": "g:ours", "reply_to": 2}, "not_found", "g:ours has no entry 2"),
+        ({"conv": "g:ours", "reply_to": 1}, "bad_request", "data.reply_to"),  # a notice
     ],
 )
 def test_what_may_not_be_sent_is_refused_and_leaves_nothing(

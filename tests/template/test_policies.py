@@ -29,15 +29,26 @@ NEEDS: dict[str, set[tuple[str, str]]] = {
         ("execute-api:ManageConnections", "DELETE"),
     },
     "message": {
+        ("dynamodb:BatchGetItem", "ConversationTable"),
+        ("dynamodb:DeleteItem", "ConversationTable"),
         ("dynamodb:GetItem", "ConversationTable"),
         ("dynamodb:PutItem", "ConversationTable"),
         ("dynamodb:Query", "ConversationTable"),
+        ("dynamodb:UpdateItem", "ConversationTable"),
+        ("dynamodb:GetItem", "InboxTable"),
+        ("dynamodb:PutItem", "InboxTable"),
+        ("dynamodb:UpdateItem", "InboxTable"),
+        ("dynamodb:BatchGetItem", "ConnectionTable"),
+        ("dynamodb:UpdateItem", "ConnectionTable"),
+        ("execute-api:ManageConnections", "POST"),
         ("sqs:SendMessage", "FanoutQueue"),
     },
     "sync": {
+        ("dynamodb:BatchGetItem", "ConversationTable"),
         ("dynamodb:GetItem", "ConversationTable"),
         ("dynamodb:Query", "ConversationTable"),
         ("dynamodb:BatchGetItem", "InboxTable"),
+        ("dynamodb:GetItem", "InboxTable"),
         ("dynamodb:Query", "InboxTable"),
         ("dynamodb:UpdateItem", "InboxTable"),
         ("dynamodb:BatchGetItem", "ConnectionTable"),
@@ -98,7 +109,10 @@ BY_LAMBDA = {
 READS: dict[str, set[str]] = {
     "authorizer": {"JWT_SECRET_ID", "JWT_ISSUER", "JWT_AUDIENCE", "JWKS_URL"},
     "connect": {"CONNECTION_TABLE", "INBOX_TABLE", "AUDIENCE_TABLE", "CONNECTIONS_ENDPOINT", "SIGN_IN_POLICY"},
-    "message": {"CONVERSATION_TABLE", "FANOUT_QUEUE_URL"},
+    "message": {
+        *("CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT", "FANOUT_QUEUE_URL"),
+        *("RECALL_WINDOW_SECONDS", "EDIT_WINDOW_SECONDS"),
+    },
     "sync": {"CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT"},
     "group": {
         *("CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT", "FANOUT_QUEUE_URL"),
@@ -241,6 +255,8 @@ def test_the_code_calls_what_the_tables_say_and_nothing_else(busy_house: House) 
     loses_its_network(house, "alice", "phone")
     the_open_one(house, "bob").ok("sync.read", {"conv": "d:alice:bob", "seq": 2})
     a_row_fails(house, alice)
+    people_look_and_write(house, alice)
+    messages_change(house, alice)
     people_come_and_go(house, alice)
     groups_are_large(house, alice)
     alice.ok("connect.logout", {"devices": "all"})
@@ -259,6 +275,39 @@ def loses_its_network(house: House, user: str, device: str | None = None) -> Non
     """A connection is gone, and is no young one: the next push takes its slot."""
     house.devices.pop(the_open_one(house, user, device).connection)
     house.now += 60_000
+
+
+def people_look_and_write(house: House, alice: Device) -> None:
+    """Who is there, and who is writing; one device is dead when it is told."""
+    alice.ok("sync.presence", {"users": ["bob", "carol"]})
+    house.connect("bob", "phone", "ios")
+    loses_its_network(house, "bob", "phone")
+    alice.ok("message.typing", {"conv": "g:g", "on": True})
+
+
+def messages_change(house: House, alice: Device) -> None:
+    """Everything that is done with messages, and with what belongs to them; another device of who does it is dead."""
+    there = {"conv": "d:alice:bob"}
+    seq = alice.say("One.", "m1", to="bob")["seq"]
+    alice.ok("message.send", there | {"cmid": "m2", "kind": "text", "body": {"text": "Two."}, "reply_to": seq})
+    alice.ok("message.edit", there | {"seq": seq, "body": {"text": "First."}, "cmid": "m3"})
+    for on in (True, False):
+        alice.ok("message.react", there | {"seq": seq, "emoji": "👍", "on": on})
+        alice.ok("message.pin", there | {"seq": seq, "on": on})
+    alice.ok("message.forward", {"to": "carol", "cmid": "m4", "source": "d:alice:bob", "seqs": [seq, seq + 1]})
+    for question in ("reactions", "edits", "receipts"):
+        alice.ok(f"sync.{question}", there | {"seq": seq})
+    alice.ok("message.recall", there | {"seq": seq})
+    alice.ok("sync.pins", there)
+    house.connect("alice", "phone", "ios")
+    loses_its_network(house, "alice", "phone")
+    alice.ok("message.delete", there | {"seqs": [seq]})
+    alice.ok("sync.deleted", there)
+    house.fan_out()
+    alice.ok("sync.inbox")
+    alice.ok("sync.settings", there | {"hidden": True})
+    alice.ok("sync.privacy", {"receipts": False})
+    alice.ok("sync.read_all")
 
 
 def people_come_and_go(house: House, alice: Device) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,18 +18,25 @@ from im.domain.conversation import (
     parse_conversation,
 )
 from im.domain.entries import (
+    CHANGES,
     COUNTABLE,
     EMPTY,
     GROUP_CHANGES,
     PREVIEW_CHARACTERS,
     Draft,
+    Entry,
+    Forwarded,
     Tail,
     epoch_before,
+    newest_shown,
     preview,
     tail_at,
+    target_of,
+    void,
 )
 from im.domain.errors import BadRequest
 from im.domain.ids import Cmid, ConvId, Seq, UserId, device_id, user_id
+from im.domain.message_state import Recalled, State
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 users = st.text(ALPHABET, min_size=1, max_size=64).map(UserId)
@@ -153,9 +161,11 @@ def test_the_log_counts_from_one_without_holes_and_n_counts_the_countable(log: l
         assert entry.epoch == max((j + 1 for j, k in enumerate(so_far) if k in {"members", "profile"}), default=0)
 
 
-def test_what_changes_a_group_is_not_countable() -> None:
+def test_what_changes_a_group_or_a_message_is_not_countable() -> None:
     assert {"members", "profile"} == GROUP_CHANGES
-    assert not GROUP_CHANGES & COUNTABLE
+    assert {"edit", "recall", "reaction", "pin"} == CHANGES
+    assert not (GROUP_CHANGES | CHANGES) & COUNTABLE
+    assert not GROUP_CHANGES & CHANGES
 
 
 @pytest.mark.parametrize("large", [0, 3])
@@ -169,42 +179,98 @@ def test_an_entry_is_in_a_large_group_when_the_one_before_is(large: int) -> None
 
 
 def test_a_draft_keeps_what_its_sender_said() -> None:
-    draft = Draft(ConvId("g:a"), "text", UserId("alice"), "{}", Cmid("c1"), ("bob",), Seq(2))
+    first = Forwarded(UserId("carol"), 3)
+    draft = Draft(ConvId("g:a"), "text", UserId("alice"), "{}", Cmid("c1"), ("bob",), Seq(2), first)
 
     entry = draft.following(EMPTY, ts=5)
 
     assert (entry.sender, entry.ts, entry.body, entry.kind) == ("alice", 5, "{}", "text")
-    assert (entry.cmid, entry.mentions, entry.reply_to) == ("c1", ("bob",), 2)
+    assert (entry.cmid, entry.mentions, entry.reply_to, entry.forwarded) == ("c1", ("bob",), 2, first)
+    assert entry.state == State()
 
 
 def test_the_countable_kinds_are_those_of_the_protocol() -> None:
-    assert {"text", "image", "voice", "video", "file", "location", "card", "custom", "redpacket"} == COUNTABLE
+    messages = {"text", "image", "voice", "video", "file", "location", "card", "custom", "redpacket", "merged"}
+    assert messages == COUNTABLE
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("Hello.", "Hello."),
-        ("  two\n\nlines\t ", "two lines"),
-        ("x" * 100, "x" * 80),
-        ("\n" * 1000 + "late", ""),
-        (" ", ""),
-        ("日本" * 100, "日本" * 40),
-        ("👩\u200d👧", "👩\u200d👧"),
-    ],
-)
-def test_a_preview_is_the_start_of_the_text_on_one_line(text: str, shown: str) -> None:
-    assert preview("text", json.dumps({"text": text})) == shown
+# ---- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def entry_of(kind: str, body: str, seq: int = 7, **more: Any) -> Entry:
+    return Entry(ConvId("g:a"), Seq(seq), 5, Seq(2), kind, UserId("alice"), 9, body, **more)
+
+
+@given(st.lists(kinds, max_size=12))
+def test_a_list_shows_the_newest_entry_that_changes_no_message(log: list[str]) -> None:
+    entries = [entry_of(kind, "{}", seq=i + 1) for i, kind in enumerate(log)]
+
+    shown = newest_shown(entries)
+
+    others = [entry for entry in entries if entry.kind not in {"edit", "recall", "reaction", "pin"}]
+    assert shown == (others[-1] if others else None)
+
+
+def test_a_deleted_entry_leaves_its_place_and_nothing_of_what_it_said() -> None:
+    said = entry_of(
+        "text",
+        '{"text":"secret"}',
+        cmid=Cmid("c1"),
+        mentions=("bob",),
+        reply_to=Seq(3),
+        large=Seq(2),
+        prior=Seq(1),
+        forwarded=Forwarded(UserId("carol"), 3),
+        state=State(changed=Seq(8), pinned=Seq(8)),
+    )
+
+    assert void(said) == entry_of("void", "{}")
+
+
+@pytest.mark.parametrize("kind", sorted(CHANGES))
+def test_a_change_names_its_message(kind: str) -> None:
+    assert target_of(entry_of(kind, '{"target":12,"on":true}')) == 12
+
+
+ONE_LINE = [
+    ("Hello.", "Hello."),
+    ("  two\n\nlines\t ", "two lines"),
+    ("x" * 100, "x" * 80),
+    ("\n" * 1000 + "late", "late"),
+    ("x" * 79 + "  yz", "x" * 79),
+    ("x" * 78 + "  yz", "x" * 78 + " y"),
+    (" ", ""),
+    ("", ""),
+    ("日本" * 100, "日本" * 40),
+    ("👩\u200d👧", "👩\u200d👧"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("text", "text"), ("merged", "title")])
+@pytest.mark.parametrize(("text", "shown"), ONE_LINE)
+def test_a_preview_is_the_start_of_the_text_or_the_title_on_one_line(
+    kind: str, name: str, text: str, shown: str
+) -> None:
+    assert preview(entry_of(kind, json.dumps({name: text}))) == shown
 
 
 @given(st.text(min_size=1, max_size=400))
 def test_a_preview_is_short_and_has_no_line_break(text: str) -> None:
-    shown = preview("text", json.dumps({"text": text}))
+    shown = preview(entry_of("text", json.dumps({"text": text})))
 
     assert len(shown) <= PREVIEW_CHARACTERS
     assert len(shown.splitlines()) <= 1
+    assert shown == shown.strip()
+    assert " ".join(text.split()).startswith(shown)
 
 
-@pytest.mark.parametrize("kind", ["custom", "members", "image", "redpacket", "new"])
+@pytest.mark.parametrize("kind", ["custom", "members", "image", "redpacket", "void", "edit", "recall", "new"])
 def test_other_kinds_have_no_preview_and_their_body_is_not_looked_into(kind: str) -> None:
-    assert preview(kind, "not even JSON") == ""
+    assert preview(entry_of(kind, "not even JSON")) == ""
+
+
+@pytest.mark.parametrize("kind", ["text", "merged"])
+def test_what_is_recalled_has_no_preview(kind: str) -> None:
+    recalled = State(changed=Seq(8), recalled=Recalled(Seq(8), UserId("bob"), 10))
+
+    assert preview(entry_of(kind, "{}", state=recalled)) == ""

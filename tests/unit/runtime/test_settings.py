@@ -24,6 +24,8 @@ GOOD = {
     "MAX_GROUP_ADMINS": "20",
     "MAX_GROUP_NAME": "64",
     "MAX_USERS_AT_ONCE": "200",
+    "RECALL_WINDOW_SECONDS": "120",
+    "EDIT_WINDOW_SECONDS": "86400",
     "JWT_SECRET_ID": "secret",
 }
 
@@ -79,7 +81,13 @@ def test_the_environment_is_the_process_s_own(monkeypatch: pytest.MonkeyPatch) -
             wiring.connections,
             {"CONNECTION_TABLE", "INBOX_TABLE", "AUDIENCE_TABLE", "CONNECTIONS_ENDPOINT", "SIGN_IN_POLICY"},
         ),
-        (wiring.message_router, {"CONVERSATION_TABLE", "FANOUT_QUEUE_URL"}),
+        (
+            wiring.message_router,
+            {
+                *("CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT", "FANOUT_QUEUE_URL"),
+                *("RECALL_WINDOW_SECONDS", "EDIT_WINDOW_SECONDS"),
+            },
+        ),
         (
             wiring.sync_router,
             {"CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT"},

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from im.domain.entries import MAX_BODY_BYTES, MAX_TEXT_BYTES, Entry
+from im.domain.entries import COUNTABLE, MAX_BODY_BYTES, MAX_TEXT_BYTES, PREVIEW_CHARACTERS, Entry, Forwarded
 from im.domain.group import WHOLE, GroupHead, JoinRequest, Member
 from im.domain.ids import Cmid, ConvId, Seq, UserId
-from im.domain.inbox import Last, Row
+from im.domain.inbox import Row, Shown
+from im.domain.message_rules import MAX_EMOJI, NAMED_REACTIONS
+from im.domain.message_state import Edited, Reaction, Recalled, State
+from im.store.keys import MAX_SEQ
 from im.wire.entries import (
     entry_data,
     fitting,
@@ -24,7 +27,8 @@ from im.wire.entries import (
     request_data,
     row_data,
 )
-from im.wire.frames import MAX_FRAME_BYTES, dumps, encode_reply
+from im.wire.frames import MAX_FRAME_BYTES, dumps, encode_push, encode_reply
+from im.wire.requests import MAX_EMOJI_BYTES, React, Send, parse
 
 LONGEST_USER = "u" * 64
 LONGEST_CONV = f"d:{'a' * 64}:{'b' * 64}"
@@ -46,17 +50,70 @@ def entry(seq: int, body: str = '{"text":"x"}', **more: Any) -> Entry:
     return Entry(**(fields | more))
 
 
-def largest(seq: int) -> Entry:
-    """An entry whose every field has the greatest length that the server takes."""
+LATE: Final = 9_999_999_999_999
+"""A time of 13 digits: the year 2286."""
+CONTROLS: Final = "\x01" * 64
+WIDE: Final = "😀" * 64
+LARGEST_GROUP: Final = 100_000
+
+
+def emoji(number: int) -> str:
+    """One of many of the greatest length that message.react takes."""
+    text = f"{number:02d}".ljust(MAX_EMOJI_BYTES - 44, "x") + "😀" * 11
+    assert len(text.encode()) == MAX_EMOJI_BYTES
+    parse(React, {"conv": "g:a", "seq": 1, "emoji": text, "on": True})
+    return text
+
+
+def reactions() -> dict[str, Reaction]:
+    """As many kinds as a message takes, each of all members, as many of them named as ever are."""
+    named = tuple(UserId(f"{i:064d}") for i in range(NAMED_REACTIONS))
+    return {emoji(i): Reaction(LARGEST_GROUP, named if i == 0 else ()) for i in range(MAX_EMOJI)}
+
+
+def largest(cmid: str = CONTROLS, **more: Any) -> Entry:
+    """A message whose every field has the greatest length that the server takes, also those that never come together
+    (what is forwarded cannot be edited, and answers nothing)."""
+    body = '{"type":"t","payload":"' + "x" * (MAX_BODY_BYTES - 25) + '"}'
+    assert len(body) == MAX_BODY_BYTES
+    mentions = [f"{i:064d}" for i in range(50)]
+    parse(Send, {"conv": "g:a", "cmid": cmid, "kind": "custom", "body": {}, "mentions": mentions})
+    state = State(
+        changed=Seq(MAX_SEQ),
+        edits=(Seq(MAX_SEQ),),
+        edited=Edited(Seq(MAX_SEQ), LATE),
+        original=body,
+        reactions=reactions(),
+        pinned=Seq(MAX_SEQ),
+    )
+    fields: dict[str, Any] = {
+        "seq": MAX_SEQ,
+        "body": body,
+        "conv": ConvId(LONGEST_CONV),
+        "n": MAX_SEQ,
+        "ts": LATE,
+        "kind": max(COUNTABLE, key=len),
+        "sender": UserId(LONGEST_USER),
+        "cmid": Cmid(cmid),
+        "mentions": tuple(mentions),
+        "reply_to": Seq(MAX_SEQ - 1),
+        "forwarded": Forwarded(UserId(LONGEST_USER), LATE),
+        "state": state,
+    }
+    return entry(**(fields | more))
+
+
+def quoted_by_the_largest(letter: str) -> Entry:
+    """A message with the largest preview, of which everything is told that a quote tells."""
     return entry(
-        seq,
-        '{"type":"t","payload":"' + "x" * (MAX_BODY_BYTES - 25) + '"}',
+        MAX_SEQ - 1,
+        dumps({"title": letter * PREVIEW_CHARACTERS, "messages": []}),
         conv=ConvId(LONGEST_CONV),
-        kind="custom",
+        n=MAX_SEQ,
+        ts=LATE,
+        kind="merged",
         sender=UserId(LONGEST_USER),
-        cmid=Cmid("\x01" * 64),
-        mentions=tuple(f"{i:064d}" for i in range(50)),
-        reply_to=Seq(2**53 - 1),
+        state=State(changed=Seq(MAX_SEQ)),
     )
 
 
@@ -85,12 +142,75 @@ def test_an_entry_shows_what_it_has_and_nothing_internal() -> None:
         "body": {"text": "x"},
     }
     assert entry_data(entry(3, epoch=Seq(2), large=Seq(1), prior=Seq(1))) == entry_data(entry(3))
-    full = entry_data(entry(3, cmid=Cmid("c1"), mentions=("bob",), reply_to=Seq(1)))
-    assert {name: full[name] for name in ("cmid", "mentions", "reply_to")} == {
+    full = entry(3, cmid=Cmid("c1"), mentions=("bob",), reply_to=Seq(1), forwarded=Forwarded(UserId("carol"), 5))
+    assert entry_data(full) == entry_data(entry(3)) | {
         "cmid": "c1",
         "mentions": ["bob"],
         "reply_to": 1,
+        "forwarded": {"from": "carol", "ts": 5},
     }
+
+
+BOB, CAROL = UserId("bob"), UserId("carol")
+
+STATES: Final = {
+    "edited": (
+        State(Seq(5), (Seq(4), Seq(5)), Edited(Seq(5), 9), '{"text":"first"}'),
+        {"changed": 5, "edited": {"seq": 5, "ts": 9}},
+    ),
+    "recalled": (
+        State(Seq(6), recalled=Recalled(Seq(6), BOB, 9)),
+        {"changed": 6, "recalled": {"by": "bob", "ts": 9}},
+    ),
+    "reacted to": (
+        State(Seq(7), reactions={"👍": Reaction(3, (BOB, CAROL)), "🎉": Reaction(1, ())}),
+        {"changed": 7, "reactions": {"👍": {"count": 3, "users": ["bob", "carol"]}, "🎉": {"count": 1, "users": []}}},
+    ),
+    "not reacted to any more": (State(Seq(8)), {"changed": 8}),
+    "pinned": (State(Seq(9), pinned=Seq(9)), {"changed": 9, "pinned": True}),
+    "pinned before it was reacted to": (
+        State(Seq(9), reactions={"👍": Reaction(1, (BOB,))}, pinned=Seq(8)),
+        {"changed": 9, "reactions": {"👍": {"count": 1, "users": ["bob"]}}, "pinned": True},
+    ),
+}
+
+
+@pytest.mark.parametrize(("state", "told"), STATES.values(), ids=STATES.keys())
+def test_a_message_says_what_changes_have_made_of_it(state: State, told: dict[str, Any]) -> None:
+    """And neither what it said first, nor by which changes: who needs that asks for it."""
+    assert entry_data(entry(3, state=state)) == entry_data(entry(3)) | told
+
+
+@pytest.mark.parametrize(
+    ("quoted", "told"),
+    [
+        (entry(1, '{"text":"Hello,\\n Bob."}'), {"kind": "text", "preview": "Hello, Bob."}),
+        (entry(1, "{}", kind="custom"), {"kind": "custom", "preview": ""}),
+        (entry(1, '{"title":"Old","messages":[]}', kind="merged"), {"kind": "merged", "preview": "Old"}),
+        (entry(1, state=State(Seq(4))), {"kind": "text", "preview": "x", "changed": 4}),
+        (
+            entry(1, "{}", state=State(Seq(6), recalled=Recalled(Seq(6), BOB, 9))),
+            {"kind": "text", "preview": "", "recalled": True, "changed": 6},
+        ),
+    ],
+    ids=["text", "custom", "merged", "changed", "recalled"],
+)
+def test_an_answer_quotes_what_it_answers_as_that_is_now(quoted: Entry, told: dict[str, Any]) -> None:
+    answer = entry(3, reply_to=Seq(1))
+
+    quote = {"seq": 1, "from": "alice", "ts": 1_795_253_400_000} | told
+    assert entry_data(answer, quoted) == entry_data(answer) | {"quote": quote}
+
+
+def test_pushed_answers_quote_those_messages_that_are_given() -> None:
+    """Not given is what the reader may not see."""
+    entries = [entry(5), entry(6, reply_to=Seq(1)), entry(7, reply_to=Seq(2)), entry(8, reply_to=Seq(1))]
+    quoted = entry(1, '{"text":"the first"}')
+
+    (frame,) = opened(list(push_frames(entries, {Seq(1): quoted, Seq(5): entries[0]})))
+
+    assert frame == [entry_data(e, quoted if e.reply_to == 1 else None) for e in entries]
+    assert ["quote" in e for e in frame] == [False, True, False, True]
 
 
 texts = st.sampled_from(["x", "é", "日", "😀", '"', "\\", "\x01", "\n"]).flatmap(
@@ -105,7 +225,7 @@ def test_frames_fit_hold_consecutive_entries_and_lose_nothing(steps: list[tuple[
         seq += step  # a gap of one or two where the recipient's own entries were
         entries.append(entry(seq, dumps({"text": text})))
 
-    frames = opened(list(push_frames(entries)))
+    frames = opened(list(push_frames(entries, {})))
 
     assert [e for frame in frames for e in frame] == [entry_data(e) for e in entries]
     for frame in frames:
@@ -113,33 +233,68 @@ def test_frames_fit_hold_consecutive_entries_and_lose_nothing(steps: list[tuple[
 
 
 def test_what_fits_into_one_frame_goes_in_one_frame() -> None:
-    assert len(list(push_frames([entry(seq) for seq in range(1, 11)]))) == 1
+    assert len(list(push_frames([entry(seq) for seq in range(1, 11)], {}))) == 1
 
 
 def test_ten_entries_of_16_kib_go_one_by_one() -> None:
     texts = [entry(seq, dumps({"text": "x" * MAX_TEXT_BYTES})) for seq in range(1, 11)]
 
-    assert [len(frame) for frame in opened(list(push_frames(texts)))] == [1] * 10
+    assert [len(frame) for frame in opened(list(push_frames(texts, {})))] == [1] * 10
 
 
 def test_a_hole_starts_a_new_frame() -> None:
-    frames = opened(list(push_frames([entry(1), entry(2), entry(4), entry(5), entry(9)])))
+    frames = opened(list(push_frames([entry(1), entry(2), entry(4), entry(5), entry(9)], {})))
 
     assert [[e["seq"] for e in frame] for frame in frames] == [[1, 2], [4, 5], [9]]
 
 
 def test_no_entries_are_no_frames() -> None:
-    assert list(push_frames([])) == []
+    assert list(push_frames([], {})) == []
 
 
-def test_the_largest_entry_fits_into_a_push_and_into_a_reply() -> None:
-    entries = [largest(Seq(10**12 - 1))]
+@pytest.mark.parametrize("letter", ["😀", "\x01"], ids=["wide", "escaped"])
+@pytest.mark.parametrize("cmid", [WIDE, CONTROLS], ids=["wide cmid", "escaped cmid"])
+def test_the_largest_entry_fits_into_a_push_and_into_a_reply(letter: str, cmid: str) -> None:
+    message = largest(cmid)
+    quoted = quoted_by_the_largest(letter)
+    told = entry_data(message, quoted)
 
-    (frame,) = opened(list(push_frames(entries)))
-    reply = encode_reply(LONGEST_ID, {"entries": fitting(map(entry_data, entries)), "last_seq": 10**12, "more": True})
+    ((pushed,),) = opened(list(push_frames([message], {quoted.seq: quoted})))
+    page = encode_reply(LONGEST_ID, {"entries": fitting([told, told]), "last_seq": MAX_SEQ, "more": False})
 
-    assert len(frame) == 1
-    assert len(reply.encode()) <= MAX_FRAME_BYTES
+    assert pushed == told
+    assert told["quote"]["preview"] == letter * PREVIEW_CHARACTERS
+    assert len(told["reactions"]) == MAX_EMOJI
+    assert json.loads(page)["data"]["entries"] == [told]
+    assert len(page.encode()) <= MAX_FRAME_BYTES
+
+
+def test_the_largest_changes_fit_into_a_push() -> None:
+    """An edit carries a whole body and its target; what it does not have leaves more room than that takes."""
+    message = largest()
+    body = dumps({"target": MAX_SEQ, "body": json.loads(message.body)})
+    edit = largest(kind="edit", body=body, mentions=(), reply_to=None, forwarded=None, state=State())
+    react = replace(edit, kind="reaction", body=dumps({"target": MAX_SEQ, "emoji": emoji(0), "on": False}))
+
+    for change in (edit, react):
+        ((pushed,),) = opened(list(push_frames([change], {})))
+        assert pushed == entry_data(change)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 9_000)), min_size=1, max_size=8))
+def test_frames_with_quotes_and_reactions_fit_too(some: list[tuple[bool, int]]) -> None:
+    quoted = replace(quoted_by_the_largest("\x01"), seq=Seq(1))
+    entries = [
+        largest(seq=Seq(seq), body=dumps({"type": "t", "payload": "x" * size}))
+        if full
+        else entry(seq, dumps({"text": "é" * size}), conv=ConvId(LONGEST_CONV))
+        for seq, (full, size) in enumerate(some, start=2)
+    ]
+    entries = [replace(e, reply_to=Seq(1)) for e in entries]
+
+    frames = opened(list(push_frames(entries, {Seq(1): quoted})))
+
+    assert [e for frame in frames for e in frame] == [entry_data(e, quoted) for e in entries]
 
 
 @given(st.lists(st.integers(1, 12_000), max_size=30))
@@ -159,31 +314,90 @@ def test_fitting_takes_one_item_at_least_and_of_nothing_nothing() -> None:
     assert fitting([]) == []
 
 
-@pytest.mark.parametrize("last", [None, Last("text", UserId("bob"), 5, "Hello.")])
-def test_a_row_has_all_fields_of_the_protocol(last: Last | None) -> None:
-    row = Row(ConvId("d:alice:bob"), Seq(9), 8, last, Seq(4), 4, Seq(7), Seq(6), updated=12, version=3)
+def row(**more: Any) -> Row:
+    shown = Shown(Seq(8), 11)
+    usual = Row(ConvId("d:alice:bob"), Seq(9), 8, shown, Seq(4), 4, Seq(7), Seq(6), updated=12, version=3)
+    return replace(usual, **more)
 
-    assert row_data(row) == {
+
+HELLO: Final = entry(8, '{"text":"Hello."}')
+SHOWN_HELLO: Final = {"seq": 8, "kind": "text", "from": "alice", "ts": 1_795_253_400_000, "preview": "Hello."}
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        (None, None),
+        (HELLO, SHOWN_HELLO),
+        (replace(HELLO, state=State(Seq(9), pinned=Seq(9))), SHOWN_HELLO | {"changed": 9}),
+        (
+            replace(HELLO, body="{}", state=State(Seq(9), recalled=Recalled(Seq(9), BOB, 9))),
+            SHOWN_HELLO | {"preview": "", "changed": 9, "recalled": True},
+        ),
+    ],
+    ids=["nothing", "a message", "a changed one", "a recalled one"],
+)
+def test_a_row_has_all_fields_of_the_protocol(last: Entry | None, told: dict[str, Any] | None) -> None:
+    assert row_data(row(), last) == {
         "conv": "d:alice:bob",
         "last_seq": 9,
-        "last": last and {"kind": "text", "from": "bob", "ts": 5, "preview": "Hello."},
+        "last_n": 8,
+        "last": told,
         "unread": 4,
         "read_seq": 4,
+        "read_n": 4,
         "ack_seq": 7,
         "mention_seq": 6,
         "muted": False,
         "pinned": False,
         "draft": "",
         "hidden": False,
+        "rev": 0,
+        "deleted": 0,
+        "at": 11,
         "updated": 12,
     }
 
 
-def test_a_row_of_somebody_who_has_left_says_up_to_where_they_may_see() -> None:
-    row = Row(ConvId("g:a"), Seq(9), 8, None, Seq(4), 4, Seq(7), Seq(6), updated=12, version=3)
-    left = replace(row, left_seq=Seq(9))
+def test_a_row_has_what_its_user_has_set() -> None:
+    mine = row(muted=True, pinned=True, draft="to be", hidden_n=8, rev=5, deleted=2)
 
-    assert row_data(left) == row_data(row) | {"left_seq": 9}
+    assert row_data(mine, None) == row_data(row(), None) | {
+        "muted": True,
+        "pinned": True,
+        "draft": "to be",
+        "hidden": True,
+        "rev": 5,
+        "deleted": 2,
+    }
+
+
+def test_a_row_that_no_fan_out_has_reached_stands_where_its_user_has_touched_it() -> None:
+    assert row_data(row(shown=None), None)["at"] == 12
+
+
+def test_a_row_of_somebody_who_has_left_says_up_to_where_they_may_see() -> None:
+    assert row_data(row(left_seq=Seq(9)), HELLO) == row_data(row(), HELLO) | {"left_seq": 9}
+
+
+@pytest.mark.parametrize("letter", ["\x01", "😀", "é"])
+def test_the_largest_row_fits_into_a_push_and_into_a_reply(letter: str) -> None:
+    """With the room that sync.inbox keeps for its cursor."""
+    everything = row(
+        conv=ConvId(LONGEST_CONV),
+        last_seq=Seq(MAX_SEQ),
+        last_n=MAX_SEQ,
+        shown=Shown(Seq(MAX_SEQ), LATE),
+        updated=LATE,
+        draft=letter * 1000,
+        rev=10**9,
+        deleted=10**9,
+        left_seq=Seq(MAX_SEQ),
+    )
+    told = row_data(everything, quoted_by_the_largest(letter))
+
+    assert len(encode_push("row", told).encode()) <= MAX_FRAME_BYTES
+    assert len(dumps(told).encode()) <= MAX_FRAME_BYTES - 2048
 
 
 # ---- groups ----------------------------------------------------------------------------------------------------------

@@ -311,6 +311,7 @@ def test_every_refusal_has_one_of_the_protocol_s_codes() -> None:
         errors.NotFound("what"),
         errors.NotMember("g:a"),
         errors.Muted("you", 1000),
+        errors.RateLimited(1000),
         errors.TooLarge("frame bytes", 2, 1),
         errors.TooManyGroups("bob", 500, 500),
         errors.Conflict("why"),
@@ -323,7 +324,7 @@ def test_every_refusal_describes_itself(error: errors.ImError) -> None:
     assert told["code"] == CODES[type(error)][0]
     assert told["message"] == str(error) != ""
     assert told["retryable"] == CODES[type(error)][1]
-    assert ("retry_after_ms" in told) == isinstance(error, errors.Unavailable | errors.Muted)
+    assert ("retry_after_ms" in told) == isinstance(error, errors.Unavailable | errors.Muted | errors.RateLimited)
 
 
 def test_who_is_muted_hears_for_how_long() -> None:

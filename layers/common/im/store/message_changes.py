@@ -111,8 +111,8 @@ class MessageChangeStore:
         `seq_is_free` is what gives an entry its place, as for a message (store/conversations.py). It also closes the
         race of two changes of one message, as long as the end of the log was read before the message: the first has
         taken the place of the second, which is decided anew. `is_as_read` does so whatever was read first: each change
-        writes `changed`. What stands beside the message (its reactions, its place among the pinned ones, the texts of its
-        edits) is changed with it alone, and needs no condition of its own.
+        writes `changed`. What stands beside the message (its reactions, its place among the pinned ones, the texts of
+        its edits) is changed with it alone, and needs no condition of its own.
         """
         seq_is_free = "attribute_not_exists(pk)"
         is_as_read, seen = "attribute_exists(pk) AND attribute_not_exists(changed)", {}
