@@ -184,7 +184,7 @@ def open_row(house: House, user: UserId, entry: Entry) -> None:
 
 
 def put_other_groups(house: House, user: UserId, count: int, *, large: bool) -> None:
-    """Put a user into `count` more groups, as far as their inbox tells of it."""
+    """Put a user into `count` more groups, as far as their inbox tells of it: their rows and what these show."""
     entry = ConversationStore(house.dynamodb, CONVERSATIONS).entry(CONV, Seq(1))
     if entry is None:
         raise SystemExit("the group has no first entry")
@@ -193,6 +193,7 @@ def put_other_groups(house: House, user: UserId, count: int, *, large: bool) -> 
         theirs = replace(entry, conv=ConvId(f"g:crowd-{i:04d}"), large=Seq(1) if large else Seq(0))
         open_row(house, user, theirs)
         message = replace(theirs, seq=Seq(2), n=1, kind="text", body=dumps({"text": TEXT}))
+        ConversationStore(house.dynamodb, CONVERSATIONS).append(message)
         delivery = Delivery(newest=message, shown=message, own=None, mention=Seq(0))
         if large:
             inbox.deliver_to_all(theirs.conv, delivery, message.ts)

@@ -354,7 +354,8 @@ def markdown(report: Report) -> str:
             "## What a member asks for, by how many groups they are in",
             _readings_table(report.readings),
             "Behind the units: how many AWS calls follow one another. sync.read and sync.ack are about one of the"
-            " groups and come right after a message was fanned out there.",
+            " groups and come right after a message was fanned out there. sync.inbox is that of a new device: it asks"
+            " for all groups, and reads what each of them shows.",
             "## Becoming large",
             _crossing_text(report.crossing),
             "## From how many messages a day a group is cheaper when it is large",

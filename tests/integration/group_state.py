@@ -17,6 +17,7 @@ from typing import Any
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 
+from im.domain.entries import COUNTABLE
 from tests.integration.house import REGION, Device, House
 
 TABLES = ("ConversationTable", "InboxTable", "ConnectionTable", "AudienceTable")
@@ -53,7 +54,7 @@ class Told:
         """Take in the next entry, as `log_of` returns it. Who made it must have been allowed to, there and then."""
         assert not self.dissolved, f"{entry['seq']} comes after the end"
         self.seq += 1
-        self.n += entry["kind"] in {"text", "custom"}
+        self.n += entry["kind"] in COUNTABLE
         assert (int(entry["seq"]), int(entry["n"])) == (self.seq, self.n), "a hole, a repeat or a wrong count"
         body, by, ts = json.loads(entry["body"]), entry["from"], int(entry["ts"])
         if entry["kind"] == "members":

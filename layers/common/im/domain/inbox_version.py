@@ -2,7 +2,7 @@
 
 Rows are spread over buckets by their conversation; the version has a digest of each bucket, of how often each of its
 rows was written. A row that was written changes the digest of its bucket, and all rows of a bucket that differs are
-told: some too many, never one too few. Clients see it as opaque text: 32 characters for an inbox of up to 64
+told: some too many, never one too few. Clients see it as opaque text: 32 characters for an inbox of up to 32
 conversations, some 1,700 for one of 2,000 and more.
 """
 
