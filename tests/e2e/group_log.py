@@ -107,9 +107,9 @@ class GroupLog:
     def read_seq(self, user: str, marked: int = 0) -> int:
         """Where a user's read mark must be who marked `marked` as read.
 
-        It moves with what they do themself; who comes in has nothing to read, and who goes by themself wants nothing.
+        It moves with what they say; who comes in has nothing to read, and who goes by themself wants nothing.
         """
-        own = [entry.seq for entry in self.visible(user) if entry.sender == user]
+        own = [entry.seq for entry in self.visible(user) if entry.sender == user and entry.countable]
         came = [stay.first - (not stay.by_self) for stay in self.stays.get(user, [])]
         gone = [stay.last for stay in self.stays.get(user, []) if stay.left_by_self]
         return max([marked, *own, *came, *gone])

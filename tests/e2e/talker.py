@@ -24,6 +24,7 @@ class Talker:
         self.user = user
         self._ids = itertools.count(1)
         self._pushes: list[dict[str, Any]] = []
+        self._entries: list[dict[str, Any]] = []
         self._open = ExitStack()
         socket = connect(
             f"{stack.websocket}?token={stack.token(user)}&device={device}&platform={platform}",
@@ -90,9 +91,10 @@ class Talker:
         raise AssertionError(f"no push {name!r} came: {self._pushes}")
 
     def entry(self) -> dict[str, Any]:
-        """The one entry of the next `entries` push."""
-        (entry,) = self.push("entries")["entries"]
-        return dict(entry)
+        """The next entry that is pushed, whether it comes alone or with others."""
+        while not self._entries:
+            self._entries += self.push("entries")["entries"]
+        return dict(self._entries.pop(0))
 
     def say(self, text: str, cmid: str, **where: Any) -> dict[str, Any]:
         """message.send of a text; the data of the reply."""
