@@ -428,10 +428,15 @@ export class Chat extends EventTarget {
       if (first > 1) conv.startAfter(first - 1);
       this.#syncSoon();
     }
+    let answered = false;
     for (const entry of conv.add(entries)) {
       this.#learn(conv, entry);
-      if (isCountable(entry.kind)) this.#typing.take(id, entry.from, false);
+      if (!isCountable(entry.kind)) continue;
+      this.#typing.take(id, entry.from, false);
+      answered ||= entry.from !== this.me;
     }
+    // Who answers has read what was there, and no push says so.
+    if (answered && conv === this.current) this.#askMarks(conv);
     this.#settle(conv);
   }
 

@@ -515,6 +515,9 @@ def test_own_messages_show_how_far_the_other_one_has_come(open_page: OpenPage, b
     alice.expect_online()
     expect(mark("one")).to_have_attribute("aria-label", "Read")
     expect(mark("two")).to_have_attribute("aria-label", "Delivered")
+    answer = {"conv": DIRECT, "cmid": "answer", "kind": "text", "body": {"text": "three"}}
+    backend.act("bob", "message.send", answer)
+    expect(mark("two")).to_have_attribute("aria-label", "Read")
     backend.private.add("bob")
     alice.page.reload()
     alice.expect_online()
