@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from im.domain.message_rules import MAX_PINNED
-from im.flows.message_changes import DEADLINE_MS
+from im.flows.crowds import DEADLINE_MS
 from tests.integration.group_state import code_of, everything, log_of, undone
 from tests.integration.house import Call, Device, House
 from tests.integration.message_state import (

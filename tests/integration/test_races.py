@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from im.flows.append import DEADLINE_MS
+from im.flows.crowds import DEADLINE_MS
 from tests.integration.house import Call, Device, House
 from tests.integration.hypothesis_profile import examples
 from tests.integration.turns import Turns, all_orders

@@ -72,7 +72,7 @@ def encode(queued: Queued) -> str:
 
     SQS turns U+FFFE and U+FFFF, which JSON allows, into U+FFFD: they travel as escapes.
     """
-    # Without its state: whoever gets an entry from the queue gets the changes of it too.
+    # Without its state: what comes late is read again before it is pushed (flows/push_entries.py).
     entry = {name: value for name, value in asdict(queued.entry).items() if name != "state"}
     body = json.dumps(
         {"v": VERSION, "entry": entry, "origin": queued.origin, "only": queued.only},

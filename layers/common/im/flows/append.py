@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from im.domain.entries import Draft, Entry, Tail, tail_at
-from im.domain.errors import ImError, Unavailable
+from im.domain.errors import ImError
 from im.domain.ids import Seq
+from im.flows.crowds import DEADLINE_MS, require_time
 from im.flows.ports import Clock
 from im.store.conversations import ConversationStore
 from im.store.keys import MAX_SEQ
-
-DEADLINE_MS: Final = 10_000
-"""How long a sender may compete for a place. Below the function's time-out, so that the answer is ours."""
 
 PAGE: Final = 100
 
@@ -93,7 +91,7 @@ class Appender:
                 return Appended(occupant, duplicate=True)
             tail = tail_at(occupant)
             conflicts += 1
-            self._check(deadline)
+            require_time(self.clock(), deadline)
             if conflicts > 1:
                 # The first conflict goes straight on to the next place. After more there is a crowd, and that place
                 # is about to be taken too: wait, longer each time and each sender differently, until there are about
@@ -133,11 +131,7 @@ class Appender:
                 first = page.entries[-1].seq + 1
             if page.whole:
                 return None, tail
-            self._check(deadline)
-
-    def _check(self, deadline: int) -> None:
-        if self.clock() > deadline:
-            raise Unavailable("too many people write here at once", 500)
+            require_time(self.clock(), deadline)
 
 
 def _same(draft: Draft, entry: Entry) -> bool:

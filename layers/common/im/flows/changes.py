@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,18 +12,14 @@ from im.domain.errors import NotMember, Unavailable
 from im.domain.group import GroupHead, GroupLimits, large_since
 from im.domain.group_rules import Change, Group
 from im.domain.ids import ConvId, UserId
+from im.flows.crowds import DEADLINE_MS, require_time, wait_s
 from im.flows.ports import Clock, Queue
 from im.store.conversations import ConversationStore
 from im.store.group_changes import GroupChangeStore, Lost
 from im.store.groups import GroupStore
 from im.wire.frames import dumps
 
-DEADLINE_MS: Final = 10_000
-"""How long a change may compete for its place. Below the function's time-out, so that the answer is ours."""
-
 PUSHY: Final = 20
-FIRST_WAIT_S: Final = 0.01
-LONGEST_WAIT_S: Final = 0.2
 
 Decide = Callable[[Group], Change | None]
 """What is to become of a group, seen as it is; None when nothing is. Raises what is refused."""
@@ -54,7 +49,7 @@ class Changes:
                 return True
             if self.groups.head(conv, consistent=True) is not None:
                 return False
-            self._wait(attempt)
+            self.pause(wait_s(attempt))
         raise Unavailable("the table is busy", 500)
 
     def change(
@@ -81,9 +76,9 @@ class Changes:
                     raise NotMember(conv)
                 tail = self.log.tail(conv, consistent=True)
                 if tail.epoch != group.head.epoch:
-                    self._check(deadline)
+                    require_time(self.clock(), deadline)
                     attempt += 1
-                    self._wait(attempt)
+                    self.pause(wait_s(attempt))
                     continue  # changed between the two reads
             change = decide(group)
             if change is None:
@@ -97,7 +92,7 @@ class Changes:
                     self.queue_again(group.head)
                 self.queue.put(entry, None)
                 return replace(change.head, epoch=entry.seq, large=entry.large), change
-            self._check(deadline)
+            require_time(self.clock(), deadline)
             attempt += 1
             tail = self._next_place(lost, attempt)
 
@@ -115,18 +110,11 @@ class Changes:
         """
         if attempt <= PUSHY and lost.occupant is not None:
             return tail_at(lost.occupant)
-        self._wait(attempt)
+        self.pause(wait_s(attempt))
         return None
-
-    def _wait(self, attempt: int) -> None:
-        self.pause(random.uniform(0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt)))  # noqa: S311 - spreads load
 
     def queue_again(self, head: GroupHead) -> None:
         """Queue the newest change of a group once more. 1 R, 1 request; SQS forgets repeats within five minutes."""
         newest = self.log.entry(head.conv, head.epoch)
         if newest is not None:
             self.queue.put(newest, None)
-
-    def _check(self, deadline: int) -> None:
-        if self.clock() > deadline:
-            raise Unavailable("too many people write here at once", 500)

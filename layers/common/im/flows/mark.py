@@ -14,7 +14,7 @@ from im.domain.errors import ImError, NotFound, Unavailable
 from im.domain.group import visible
 from im.domain.ids import Seq, UserId
 from im.domain.inbox import Row
-from im.flows.access import require_visible
+from im.flows.access import require_party, require_visible
 from im.flows.ports import Caller, Clock, Pusher
 from im.flows.pull import total
 from im.flows.push_to import push_to_users
@@ -80,6 +80,8 @@ class Marker:
         now = self.clock()
         inbox = self.inbox.whole(caller.user, consistent=True)
         unread = [row for row in inbox.rows if row.unread]
+        if not unread:
+            return {"total_unread": 0}
 
         def mark(row: Row) -> bool | None:
             try:
@@ -116,11 +118,9 @@ class Marker:
         that the fan-out has been there; else the entry is looked for: ½ R, and 1 R more in a group.
         """
         checked = [(parse_conversation(mark.conv, f"data.acks.{i}.conv"), Seq(mark.seq)) for i, mark in enumerate(acks)]
-        any_direct = False
         for conversation, _ in checked:
-            if isinstance(conversation, Direct):
-                any_direct = True
-                require_visible(self.groups, conversation, caller.user)
+            require_party(conversation, caller.user)
+        any_direct = any(isinstance(conversation, Direct) for conversation, _ in checked)
         unknown, hides = None, self.inbox.hides(caller.user) if any_direct else frozenset()
         for conversation, seq in checked:
             conv = conversation.conv

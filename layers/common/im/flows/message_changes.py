@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from im.domain.conversation import Direct, Group, parse_conversation
 from im.domain.entries import Draft, Entry, Tail
-from im.domain.errors import ImError, NotFound, NotMember, TooLarge, Unavailable
+from im.domain.errors import ImError, NotFound, NotMember, TooLarge
 from im.domain.group import WHOLE, Role, Spans, visible
 from im.domain.group_rules import check_may_send
 from im.domain.ids import Cmid, ConvId, Seq, UserId
@@ -26,20 +24,16 @@ from im.domain.message_rules import (
     require_editable,
     require_message,
 )
+from im.flows.access import require_party
 from im.flows.admission import Admissions
 from im.flows.append import Appended
 from im.flows.bodies import checked_body
+from im.flows.crowds import DEADLINE_MS, require_time, wait_s
 from im.flows.ports import Caller, Clock, Queue
 from im.store.conversations import ConversationStore
 from im.store.message_changes import MessageChangeStore
 from im.wire import requests
 from im.wire.frames import dumps
-
-DEADLINE_MS: Final = 10_000
-"""How long a change may compete for its place. Below the function's time-out, so that the answer is ours."""
-
-FIRST_WAIT_S: Final = 0.01
-LONGEST_WAIT_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +86,7 @@ class MessageChanges:
         reacting: bool = False,
     ) -> Appended:
         conversation = parse_conversation(request.conv)
-        if isinstance(conversation, Direct) and caller.user not in conversation.peers:
-            raise NotMember(conversation.conv)
+        require_party(conversation, caller.user)
         conv, cmid = conversation.conv, Cmid(request.cmid) if request.cmid is not None else None
         deadline = self.clock() + DEADLINE_MS
         attempt = 0
@@ -135,12 +128,9 @@ class MessageChanges:
             attempt = self._next(attempt, deadline)
 
     def _next(self, attempt: int, deadline: int) -> int:
-        """Wait for the next try: each time longer and each caller differently, until there are as many tries as places.
-        Raises Unavailable when it has gone on for too long."""
-        if self.clock() > deadline:
-            raise Unavailable("too many people write here at once", 500)
-        wait = min(FIRST_WAIT_S * 2 ** (attempt + 1), LONGEST_WAIT_S)
-        self.pause(random.uniform(0, wait))  # noqa: S311 - spreads load, guards nothing
+        """Wait for the next try. Raises Unavailable when it has gone on for too long."""
+        require_time(self.clock(), deadline)
+        self.pause(wait_s(attempt + 1))
         return attempt + 1
 
     def _admitted(

@@ -13,6 +13,7 @@ from im.domain.group import visible
 from im.domain.ids import ConvId, Seq, UserId
 from im.domain.inbox import Marks
 from im.domain.message_rules import require_message
+from im.flows.access import require_party
 from im.flows.ports import Caller
 from im.store.batches import chunks
 from im.store.conversations import ConversationStore
@@ -72,9 +73,8 @@ class Receipts:
     def _audience(self, conversation: Direct | Group, user: UserId, seq: Seq) -> tuple[Entry, list[UserId]]:
         """A message that the caller sees, and who else got it. Raises NotMember, NotFound, BadRequest, TooLarge."""
         conv = conversation.conv
+        require_party(conversation, user)
         if isinstance(conversation, Direct):
-            if user not in conversation.peers:
-                raise NotMember(conv)
             message = self._require(conv, seq)
             return message, [peer for peer in conversation.peers if peer != message.sender]
         member, head = self.groups.member(conv, user), self.groups.head(conv, consistent=True)

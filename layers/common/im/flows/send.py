@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from im.domain.conversation import Direct, Group, direct_conversation, parse_conversation
 from im.domain.entries import Draft, Entry, Forwarded
-from im.domain.errors import BadRequest, Conflict, Forbidden, ImError, NotFound, NotMember
+from im.domain.errors import BadRequest, Conflict, Forbidden, ImError, NotFound
 from im.domain.group import WHOLE, Spans, visible
 from im.domain.group_rules import EVERYBODY, check_may_send
 from im.domain.ids import USER_ID, Cmid, ConvId, Seq, UserId
 from im.domain.message_rules import require_message
-from im.flows.access import require_visible
+from im.flows.access import require_party, require_visible
 from im.flows.admission import Admissions
 from im.flows.append import Appended, Appender
 from im.flows.bodies import checked_body, fitting_body
@@ -119,8 +119,7 @@ def _address(user: UserId, request: Send | Forward) -> Direct | Group:
     if request.to is not None:
         return direct_conversation(user, UserId(request.to))
     conversation = parse_conversation(request.conv or "")
-    if isinstance(conversation, Direct) and user not in conversation.peers:
-        raise NotMember(conversation.conv)
+    require_party(conversation, user)
     return conversation
 
 

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from im.domain.conversation import Direct, Group, parse_conversation
 from im.domain.entries import EMPTY
-from im.domain.errors import NotMember, RateLimited
+from im.domain.errors import RateLimited
 from im.domain.group_rules import check_may_send
 from im.domain.ids import ConvId, UserId
+from im.flows.access import require_party
 from im.flows.admission import Admissions
 from im.flows.members import MemberLists
 from im.flows.ports import Caller, Clock, Pusher
@@ -92,8 +93,7 @@ class TypingTeller:
         Raises NotMember and Muted as message.send does, and RateLimited, before anything is read.
         """
         conversation = parse_conversation(request.conv)
-        if isinstance(conversation, Direct) and caller.user not in conversation.peers:
-            raise NotMember(conversation.conv)
+        require_party(conversation, caller.user)
         now = self.clock()
         self.pace.check(caller.user, conversation.conv, on=request.on, now=now)
         frame = encode_push("typing", {"conv": conversation.conv, "user": caller.user, "on": request.on})

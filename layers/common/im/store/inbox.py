@@ -219,24 +219,7 @@ class InboxStore:
         if versions_alone:
             projected["ProjectionExpression"] = "sk, ver, left_seq, #large"
             projected["ExpressionAttributeNames"] = {"#large": "large"}
-        own: list[Row] = []
-        about: Item = {}
-        for item in query_all(
-            self.client,
-            TableName=self.table,
-            KeyConditionExpression="pk = :user AND sk BETWEEN :rows AND :user_item",
-            ExpressionAttributeValues={
-                ":user": {"S": user},
-                ":rows": {"S": keys.ROW_PREFIX},
-                ":user_item": {"S": keys.USER},
-            },
-            ConsistentRead=consistent,
-            **projected,
-        ):
-            if item["sk"]["S"] == keys.USER:
-                about = item
-            else:
-                own.append(row_from(item))
+        own, about = self.own_rows(user, keys.ROW_PREFIX, consistent=consistent, **projected)
         # Whoever has left sees nothing that came later, so their row is what it was then.
         large = large_from(about)
         shared = self.shared_rows(
@@ -247,6 +230,30 @@ class InboxStore:
             hides=hides_from(about),
             version=int(about.get("ver", {"N": "0"})["N"]),
         )
+
+    def own_rows(
+        self, user: UserId, first: str, *, consistent: bool = False, **projected: Any
+    ) -> tuple[list[Row], Item]:
+        """A user's rows whose sort keys begin at `first`, as they are stored, and what concerns all of the inbox."""
+        own: list[Row] = []
+        about: Item = {}
+        for item in query_all(
+            self.client,
+            TableName=self.table,
+            KeyConditionExpression="pk = :user AND sk BETWEEN :first AND :user_item",
+            ExpressionAttributeValues={
+                ":user": {"S": user},
+                ":first": {"S": first},
+                ":user_item": {"S": keys.USER},
+            },
+            ConsistentRead=consistent,
+            **projected,
+        ):
+            if item["sk"]["S"] == keys.USER:
+                about = item
+            else:
+                own.append(row_from(item))
+        return own, about
 
     def shared_rows(self, convs: Sequence[ConvId], *, consistent: bool) -> dict[ConvId, Row]:
         wanted = [keys.shared_row(conv) for conv in convs]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from im.domain.conversation import direct_conversation
 from im.domain.ids import ConvId, UserId
-from im.domain.inbox import UNMARKED, Hideable, Marks, Row
+from im.domain.inbox import UNMARKED, Hideable, Marks
 from im.store import keys
-from im.store.batches import query_all, read_all
-from im.store.inbox import InboxStore, Item, hides_from, large_from, row_from
+from im.store.batches import read_all
+from im.store.inbox import InboxStore, hides_from, large_from, row_from
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -63,24 +63,12 @@ class OthersStore:
 
     def company(self, user: UserId) -> Company:
         """The groups that a user is in, and what they do not show. ½ R a 17 to 30 groups."""
-        own: list[Row] = []
-        about: Item = {}
-        for item in query_all(
-            self.client,
-            TableName=self.table,
-            KeyConditionExpression="pk = :user AND sk BETWEEN :groups AND :user_item",
-            ExpressionAttributeValues={
-                ":user": {"S": user},
-                ":groups": {"S": keys.GROUP_ROW_PREFIX},
-                ":user_item": {"S": keys.USER},
-            },
+        own, about = self.inbox.own_rows(
+            user,
+            keys.GROUP_ROW_PREFIX,
             ProjectionExpression="sk, left_seq, hides, #large",
             ExpressionAttributeNames={"#large": "large"},
-        ):
-            if item["sk"]["S"] == keys.USER:
-                about = item
-            else:
-                own.append(row_from(item))
+        )
         return Company(
             groups=frozenset(row.conv for row in own if not row.left_seq),
             large=frozenset(ConvId(conv) for conv in large_from(about)),

@@ -28,6 +28,12 @@ class Data(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
+    def _exactly_one(self, one: str, other: str) -> Self:
+        """This, when one of the two fields is there. Raises ValueError."""
+        if (getattr(self, one) is None) == (getattr(self, other) is None):
+            raise ValueError(f"needs exactly one of {one} and {other}")
+        return self
+
 
 class Logout(Data):
     """connect.logout"""
@@ -46,9 +52,7 @@ class Address(Data):
 
     @model_validator(mode="after")
     def _one_address(self) -> Self:
-        if (self.conv is None) == (self.to is None):
-            raise ValueError("needs exactly one of conv and to")
-        return self
+        return self._exactly_one("conv", "to")
 
 
 class Send(Address):
@@ -128,9 +132,7 @@ class Delete(Data):
 
     @model_validator(mode="after")
     def _one_choice(self) -> Self:
-        if (self.seqs is None) == (self.up_to is None):
-            raise ValueError("needs exactly one of seqs and up_to")
-        return self
+        return self._exactly_one("seqs", "up_to")
 
 
 class TextBody(Data):
@@ -163,10 +165,8 @@ class Entries(Data):
     limit: Annotated[int, Field(ge=1, le=100)] = 50
 
     @model_validator(mode="after")
-    def _one_direction(self) -> Entries:
-        if (self.after is None) == (self.before is None):
-            raise ValueError("needs exactly one of after and before")
-        return self
+    def _one_direction(self) -> Self:
+        return self._exactly_one("after", "before")
 
 
 class ConvName(Data):
