@@ -24,7 +24,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from tests.integration.chat_model import EDITABLE, OK, USERS, Data, Room, Said, World
 from tests.integration.devices import FROM_THE_END, Device
-from tests.integration.house import START
 from tests.integration.hypothesis_profile import examples
 from tests.integration.test_group_histories import Stage, stage, starved
 
@@ -68,14 +67,8 @@ class DevicesAgree(RuleBasedStateMachine):
 
     def __init__(self, stage: Stage) -> None:
         super().__init__()
-        stage.empty()
         self.stage, self.house, self.queue = stage, stage.house, stage.queue
-        self.house.devices.clear()
-        self.house.calls.clear()
-        self.queue.records.clear()
-        self.house.now = START
-        stage.errors.error = None
-        self.instances = [{name: self.house.load(name) for name in self.house.apps} for _ in range(2)]
+        self.instances = stage.begin()
         self.world = World()
         self.devices = {
             user: [Device(self.house, user, name, PLATFORMS[name], hears=self.may_hear) for name in names]

@@ -377,6 +377,16 @@ class Stage:
     happened: Counter[str] = field(default_factory=Counter)
     """What the histories have come by."""
 
+    def begin(self) -> list[dict[str, Any]]:
+        """Make it as if nothing had happened. Two instances of each function, as at a cold start."""
+        self.empty()
+        self.house.devices.clear()
+        self.house.calls.clear()
+        self.queue.records.clear()
+        self.house.now = START
+        self.errors.error = None
+        return [{name: self.house.load(name) for name in self.house.apps} for _ in range(2)]
+
 
 @contextmanager
 def stage(monkeypatch: pytest.MonkeyPatch, *, members: int, on_moto: bool = False, **more: str) -> Iterator[Stage]:
@@ -839,14 +849,8 @@ class Histories(RuleBasedStateMachine):
 
     def __init__(self, stage: Stage) -> None:
         super().__init__()
-        stage.empty()
         self.stage, self.house, self.queue = stage, stage.house, stage.queue
-        self.house.devices.clear()
-        self.house.calls.clear()
-        self.queue.records.clear()
-        self.house.now = START
-        stage.errors.error = None
-        self.instances = [{name: self.house.load(name) for name in self.house.apps} for _ in range(2)]
+        self.instances = stage.begin()
         self.world = World(stage.members)
         self.desks = {user: Device(self.house, user, "desk", "web", f"desk-of-{user}=") for user in USERS}
         """How people ask without being connected: nobody can push to these."""
