@@ -9,9 +9,9 @@ from im.runtime.batches import push_parts
 from im.runtime.router import Context, Event
 from im.runtime.settings import Settings
 
-broadcast = wiring.broadcast(Settings())
+broadcast, aside = wiring.broadcast(Settings())
 
 
 def handler(event: Event, context: Context) -> dict[str, Any]:
     """Push one batch of parts; tell SQS which to bring again."""
-    return push_parts(broadcast, event, context)
+    return push_parts(broadcast, aside, event, context)

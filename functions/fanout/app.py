@@ -9,9 +9,9 @@ from im.runtime.batches import deliver_batch
 from im.runtime.router import Context, Event
 from im.runtime.settings import Settings
 
-fan_out = wiring.fan_out(Settings())
+fan_out, aside = wiring.fan_out(Settings())
 
 
 def handler(event: Event, context: Context) -> dict[str, Any]:
     """Deliver one batch; tell SQS which messages to bring again."""
-    return deliver_batch(fan_out, event, context)
+    return deliver_batch(fan_out, aside, event, context)

@@ -45,7 +45,7 @@ from im.flows.message_changes import MessageChanges
 from im.runtime import wiring
 
 ROOT = Path(__file__).resolve().parents[2]
-FUNCTIONS = ("authorizer", "connect", "message", "sync", "group", "fanout", "broadcast")
+FUNCTIONS = ("authorizer", "connect", "message", "sync", "group", "fanout", "broadcast", "redelivery", "audit")
 REGION = "eu-central-1"
 ENDPOINT = f"https://a1b2c3d4e5.execute-api.{REGION}.amazonaws.com/v1"
 START = 1_763_717_400_000
@@ -244,9 +244,17 @@ class House:
         self.apps: dict[str, ModuleType] = {}
         self.queue_url = ""
         self.parts_url = ""
+        self.checks_url = ""
+        self.dead_url = ""
         self.now = START
         self.queued: dict[tuple[str, str | None, str | None], int] = {}
         """When each FIFO queue got what, by group and deduplication id."""
+        self.stream: list[dict[str, Any]] = []
+        """Images of the entries that were stored and not yet audited."""
+        self.checks: list[tuple[int, str]] = []
+        """When each check is due, and what it says."""
+        self.retries: list[tuple[str, int]] = []
+        """Which messages failed, by receipt handle, and after how many seconds AWS brings them again; here, at once."""
         self.calls: list[Call] = []
         self.before: Before | None = None
         """Told of every AWS call of a function before it has its effect; what it raises, the call raises."""
@@ -349,6 +357,50 @@ class House:
                 self.sqs.delete_message(QueueUrl=url, ReceiptHandle=record["receiptHandle"])
         return sorted(failed)
 
+    def audit(self) -> None:
+        """Let the auditor have the stream; what it could not queue stays in it."""
+        shape = sample("audit")["Records"][0]
+        images, self.stream[:] = list(self.stream), []
+        if not images:
+            return
+        records = [
+            copy.deepcopy(shape)
+            | {
+                "dynamodb": shape["dynamodb"]
+                | {"Keys": {name: image[name] for name in ("pk", "sk")}, "NewImage": image}
+            }
+            for image in images
+        ]
+        try:
+            self.call("audit", {"Records": records})
+        except BaseException:
+            self.stream[:0] = images
+            raise
+
+    def redeliver(self) -> None:
+        """Let time pass until every check was made; what fails is made again."""
+        for _ in range(1000):
+            if not self.checks:
+                return
+            self.make_next_check()
+        raise AssertionError("the checks do not end")
+
+    def make_next_check(self) -> None:
+        """Let time pass until the next check is due, and make it; it stays when it fails."""
+        self.checks.sort(key=lambda check: check[0])
+        due, body = self.checks[0]
+        self.now = max(self.now, due)
+        record = copy.deepcopy(sample("redelivery")["Records"][0]) | {"body": body}
+        if not self.call("redelivery", {"Records": [record]})["batchItemFailures"]:
+            self.checks.remove((due, body))
+
+    def dead(self) -> list[dict[str, Any]]:
+        """The messages in the dead-letter queue. They stay there."""
+        out = self.sqs.receive_message(
+            QueueUrl=self.dead_url, MaxNumberOfMessages=10, VisibilityTimeout=0, MessageAttributeNames=["All"]
+        )
+        return cast("list[dict[str, Any]]", out.get("Messages", []))
+
     def log(self, conv: str) -> list[dict[str, Any]]:
         """The whole log of a conversation as it is stored, checked: seq 1, 2, 3 …, `n` counts, one entry a `cmid`."""
         out = self.dynamodb.query(
@@ -388,6 +440,10 @@ class House:
 
     def end(self, call: Call, answer: dict[str, Any]) -> None:
         """AWS has answered."""
+        if "Error" not in answer:
+            self.stream += [item for item in _put_items(call) if item["sk"]["S"].startswith("MSG#")]
+            if call.action == "sqs:SendMessage" and call.params["QueueUrl"] == self.checks_url:
+                self.checks.append((self.now + 1000 * call.params["DelaySeconds"], call.params["MessageBody"]))
         if self.after is not None:
             self.after(call, answer)
 
@@ -406,6 +462,14 @@ class House:
         assert len(body) <= 32 * 1024, "a push is larger than a frame"
         device.pushes.append(json.loads(body))
         return _response(request.url, 200, headers, b"")
+
+
+def _put_items(call: Call) -> list[dict[str, Any]]:
+    """The items of the Conversation table that a call has put."""
+    writes = [part["Put"] for part in call.params.get("TransactItems", []) if "Put" in part]
+    if call.operation == "PutItem":
+        writes = [call.params]
+    return [write["Item"] for write in writes if write["TableName"] == "ConversationTable"]
 
 
 def _response(url: str, status: int, headers: dict[str, str], body: bytes) -> AWSResponse:
@@ -475,10 +539,17 @@ FORGETS_REPEATS_MS = 5 * 60 * 1000
 def _add_message(queue: moto_sqs.Queue, message: moto_sqs.Message) -> None:
     """As AWS, which remembers also what has been received and deleted; moto knows only what is in the queue."""
     house = in_use[-1]
+    if queue.name == "checks":
+        return  # they are the house's: their delays go by its clock
     name = (queue.name, message.group_id, message.deduplication_id)
     if house.now - house.queued.get(name, 0) >= FORGETS_REPEATS_MS:
         house.queued[name] = house.now
         moto_add_message(queue, message)
+
+
+def _change_visibility(_: object, queue_name: str, receipt_handle: str, visibility_timeout: int) -> None:
+    """Failed messages come again at once here."""
+    in_use[-1].retries.append((receipt_handle, visibility_timeout))
 
 
 def _copied(value: Any) -> Any:
@@ -491,6 +562,7 @@ def built_house(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator
     monkeypatch.setattr(moto_dynamodb, "copy", SimpleNamespace(deepcopy=_copied))
     monkeypatch.setattr(moto_dynamodb.DynamoDBBackend, "transact_write_items", _transact)
     monkeypatch.setattr(moto_sqs.Queue, "add_message", _add_message)
+    monkeypatch.setattr(moto_sqs.SQSBackend, "change_message_visibility", _change_visibility)
     with mock_aws():
         for name, value in {
             "AWS_DEFAULT_REGION": REGION,
@@ -511,6 +583,7 @@ def built_house(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator
             "MAX_USERS_AT_ONCE": "200",
             "RECALL_WINDOW_SECONDS": "120",
             "EDIT_WINDOW_SECONDS": "86400",
+            "REDELIVER_AFTER_SECONDS": "10",
             "JWT_SECRET_ID": "JwtSecret",
         }.items():
             monkeypatch.setenv(name, value)
@@ -522,9 +595,13 @@ def built_house(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator
                 house.dynamodb.create_table(TableName=name, **properties)
         house.queue_url = house.sqs.create_queue(QueueName="fanout.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
         house.parts_url = house.sqs.create_queue(QueueName="parts.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+        house.checks_url = house.sqs.create_queue(QueueName="checks")["QueueUrl"]
+        house.dead_url = house.sqs.create_queue(QueueName="dead.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
         house.secrets.create_secret(Name="JwtSecret", SecretString="s" * 64)
         monkeypatch.setenv("FANOUT_QUEUE_URL", house.queue_url)
         monkeypatch.setenv("BROADCAST_QUEUE_URL", house.parts_url)
+        monkeypatch.setenv("REDELIVERY_QUEUE_URL", house.checks_url)
+        monkeypatch.setenv("DEAD_LETTER_QUEUE_URL", house.dead_url)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(clients, "connections", lambda _: house.client("execute-api"))

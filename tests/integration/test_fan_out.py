@@ -16,7 +16,7 @@ from im.domain.entries import MAX_TEXT_BYTES
 from im.flows.push_to import YOUNG_MS
 from im.flows.row_writes import MAX_REPAIRS
 from im.runtime import logs
-from tests.integration.house import Before, Call, Context, Device, House, _response, sample
+from tests.integration.house import Before, Call, Context, Device, House, _response
 
 
 def row(device: Device, conv: str = "d:alice:bob") -> dict[str, Any]:
@@ -56,7 +56,12 @@ def test_ten_entries_cost_one_row_write_a_member_and_one_push_a_connection(house
         phone.connection: 1,
         carol.connection: 1,
     }
-    assert Counter(call.operation for call in calls) == {"UpdateItem": 3, "BatchGetItem": 1, "PostToConnection": 3}
+    assert Counter(call.operation for call in calls) == {
+        "UpdateItem": 3,
+        "BatchGetItem": 1,
+        "PostToConnection": 3,
+        "SendMessage": 1,  # to look later who has not acknowledged
+    }
     assert bob.seen() == phone.seen() == carol.seen() == list(range(2, 12))
 
 
@@ -248,20 +253,6 @@ def test_one_conversation_that_fails_does_not_hold_up_the_others(house: House) -
     house.fan_out()
     assert [sorted(member.seen()) for member in members] == [[1, 2]] * 2  # moto does not keep the order of repeats
     assert row(members[0], "g:g")["unread"] == 1
-
-
-@pytest.mark.parametrize("body", ["", "nonsense", "[]", '{"v":99}', "[" * 10_000])
-def test_a_message_that_nobody_can_read_is_reported_alone(house: House, body: str) -> None:
-    alice, bob = house.connect("alice"), house.connect("bob")
-    alice.say("x", "c1", to="bob")
-    alice.say("y", "c2", to="bob")
-    bad = sample("fanout")["Records"][0] | {"messageId": "bad", "body": body}
-    first, second = house.take()
-
-    answer = house.call("fanout", {"Records": [first, bad, second]})
-
-    assert answer == {"batchItemFailures": [{"itemIdentifier": "bad"}]}
-    assert bob.seen() == [1, 2]
 
 
 @pytest.mark.parametrize("user", ["alice", "bob", "carol"])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ConnectTimeoutError
 
 from im.flows import broadcast
 from im.runtime import settings
@@ -84,6 +85,9 @@ NEEDS: dict[str, set[tuple[str, str]]] = {
         ("execute-api:ManageConnections", "POST"),
         ("sqs:SendMessage", "FanoutQueue"),
         ("sqs:SendMessage", "BroadcastQueue"),
+        ("sqs:SendMessage", "RedeliveryQueue"),
+        ("sqs:SendMessage", "FanoutDeadLetterQueue"),
+        ("sqs:ChangeMessageVisibility", "FanoutQueue"),
     },
     "broadcast": {
         ("dynamodb:BatchGetItem", "ConversationTable"),
@@ -93,7 +97,21 @@ NEEDS: dict[str, set[tuple[str, str]]] = {
         ("dynamodb:BatchGetItem", "ConnectionTable"),
         ("dynamodb:UpdateItem", "ConnectionTable"),
         ("execute-api:ManageConnections", "POST"),
+        ("sqs:SendMessage", "FanoutDeadLetterQueue"),
+        ("sqs:ChangeMessageVisibility", "BroadcastQueue"),
     },
+    "redelivery": {
+        ("dynamodb:BatchGetItem", "ConversationTable"),
+        ("dynamodb:GetItem", "ConversationTable"),
+        ("dynamodb:Query", "ConversationTable"),
+        ("dynamodb:BatchGetItem", "InboxTable"),
+        ("dynamodb:BatchGetItem", "ConnectionTable"),
+        ("dynamodb:UpdateItem", "ConnectionTable"),
+        ("execute-api:ManageConnections", "POST"),
+        ("sqs:SendMessage", "RedeliveryQueue"),
+        ("sqs:ChangeMessageVisibility", "RedeliveryQueue"),
+    },
+    "audit": {("sqs:SendMessage", "FanoutQueue")},
 }
 """What the code of each function calls. A transaction needs the actions of its parts, a batch of messages that of one
 message."""
@@ -103,8 +121,14 @@ TAKING = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "
 BY_LAMBDA = {
     "fanout": {(action, "FanoutQueue") for action in TAKING},
     "broadcast": {(action, "BroadcastQueue") for action in TAKING},
+    "redelivery": {(action, "RedeliveryQueue") for action in TAKING},
+    "audit": {
+        ("dynamodb:DescribeStream", "ConversationTable.Stream"),
+        ("dynamodb:GetRecords", "ConversationTable.Stream"),
+        ("dynamodb:GetShardIterator", "ConversationTable.Stream"),
+    },
 }
-"""What Lambda itself does in the name of a function that takes from a queue."""
+"""What Lambda itself does in the name of a function that takes from a queue or a stream."""
 
 READS: dict[str, set[str]] = {
     "authorizer": {"JWT_SECRET_ID", "JWT_ISSUER", "JWT_AUDIENCE", "JWKS_URL"},
@@ -122,11 +146,17 @@ READS: dict[str, set[str]] = {
     "fanout": {
         *("CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "AUDIENCE_TABLE"),
         *("CONNECTIONS_ENDPOINT", "FANOUT_QUEUE_URL", "BROADCAST_QUEUE_URL"),
+        *("REDELIVERY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "REDELIVER_AFTER_SECONDS"),
     },
     "broadcast": {
         *("CONVERSATION_TABLE", "CONNECTION_TABLE", "AUDIENCE_TABLE"),
-        *("CONNECTIONS_ENDPOINT", "BROADCAST_QUEUE_URL"),
+        *("CONNECTIONS_ENDPOINT", "BROADCAST_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"),
     },
+    "redelivery": {
+        *("CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT", "REDELIVERY_QUEUE_URL"),
+        "REDELIVER_AFTER_SECONDS",
+    },
+    "audit": {"FANOUT_QUEUE_URL"},
 }
 """The environment variables that each function reads."""
 
@@ -153,7 +183,8 @@ def what(arn: str) -> str:
     """What an ARN of a policy names: a resource of the template, or a verb of the connection API."""
     if connection := re.fullmatch(r"arn:[^/]+:\$\{Api\}/\$\{Stage\}/([A-Z]+)/@connections/\*", arn):
         return connection.group(1)
-    return arn.removesuffix(".Arn").removesuffix(".Id")  # the Id of a secret is its ARN
+    # The Id of a secret is its ARN, too.
+    return re.sub(r"\.(Arn|Id)$", "", re.sub(r"\.StreamArn$", ".Stream", arn))
 
 
 def granted(function: str) -> set[tuple[str, str]]:
@@ -184,7 +215,7 @@ def test_no_statement_allows_everything(function: str) -> None:
             assert re.fullmatch(r"[a-z-]+:[A-Za-z]+", action), action
         for arn in as_list(statement["Resource"]):
             assert "*" not in arn.removesuffix("/@connections/*"), arn
-            assert what(arn) in {*RESOURCES, "POST", "DELETE"}, arn
+            assert what(arn).removesuffix(".Stream") in {*RESOURCES, "POST", "DELETE"}, arn
 
 
 def test_no_function_has_a_role_or_a_managed_policy() -> None:
@@ -208,7 +239,12 @@ def used(call: Call) -> set[tuple[str, str]]:
             tables = [params["TableName"]] if "TableName" in params else list(params["RequestItems"])
             return {(call.action, table) for table in tables}
         case "sqs":
-            queue = {"fanout.fifo": "FanoutQueue", "parts.fifo": "BroadcastQueue"}[params["QueueUrl"].split("/")[-1]]
+            queue = {
+                "fanout.fifo": "FanoutQueue",
+                "parts.fifo": "BroadcastQueue",
+                "checks": "RedeliveryQueue",
+                "dead.fifo": "FanoutDeadLetterQueue",
+            }[params["QueueUrl"].split("/")[-1]]
             return {(call.action.removesuffix("Batch"), queue)}
         case "secretsmanager":
             return {(call.action, "JwtSecret")}
@@ -255,6 +291,8 @@ def test_the_code_calls_what_the_tables_say_and_nothing_else(busy_house: House) 
     loses_its_network(house, "alice", "phone")
     the_open_one(house, "bob").ok("sync.read", {"conv": "d:alice:bob", "seq": 2})
     a_row_fails(house, alice)
+    nobody_acknowledges(house, alice)
+    batches_fail(house, alice)
     people_look_and_write(house, alice)
     messages_change(house, alice)
     people_come_and_go(house, alice)
@@ -362,6 +400,46 @@ def a_row_fails(house: House, alice: Any) -> None:
 
     with house.watched(before=fail):
         house.deliver(house.take())
+
+
+def nobody_acknowledges(house: House, alice: Device) -> None:
+    """In a direct conversation and in a group, whose members the function does not know yet; one device is dead."""
+    said = alice.say("x", "n1", to="bob")
+    house.fan_out()
+    alice.say("Answered.", "n2", to="bob", reply_to=said["seq"])
+    alice.ok("group.create", {"gid": "quiet", "name": "Q", "members": ["bob"]})
+    house.fan_out()
+    house.redeliver()
+    alice.say("y", "n3", to="bob")
+    house.fan_out()
+    loses_its_network(house, "bob")
+    house.redeliver()
+    house.connect("bob")
+    house.audit()
+
+
+def batches_fail(house: House, alice: Device) -> None:
+    """A message for which there is a repeat, and one for which there is none, of each queue."""
+    for parts in (False, True):
+        alice.say("x", f"f{parts}", conv="g:g")
+        house.fan_out() if parts else None
+        url = house.parts_url if parts else house.queue_url
+        house.sqs.send_message(QueueUrl=url, MessageBody="{}", MessageGroupId="m", MessageDeduplicationId=f"m{parts}")
+        record = house.take(parts=parts)[0]
+        part = '{"v":1,"conv":"g:g","first":1,"last":1,"number":0,"of":1,"origins":{}}'
+        again = {**record, "body": part} if parts else record
+
+        def fail(call: Call) -> None:
+            if call.service == "dynamodb":
+                raise ConnectTimeoutError(endpoint_url="x")
+
+        house.load("broadcast" if parts else "fanout")
+        with house.watched(before=fail):
+            house.deliver([again], parts=parts)
+        house.fan_out()
+    check = sample("redelivery")
+    with house.watched(before=fail):
+        house.call("redelivery", check)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import yaml
 
+from im.aws.check_queue import MAX_DELAY_S
+from im.domain.ids import ConvId, Seq
+from im.flows.redeliver import LATER
+from im.store import keys
 from tests.integration.house import FUNCTIONS, ROOT, template
 
 RESOURCES: dict[str, dict[str, Any]] = template()["Resources"]
@@ -59,7 +64,7 @@ def test_there_is_no_table_that_this_does_not_know() -> None:
 # ---- queues ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "tries"), [("Fanout", 5), ("Broadcast", 3)])
+@pytest.mark.parametrize(("name", "tries"), [("Fanout", 10), ("Broadcast", 3)])
 def test_work_that_fails_comes_again_in_order_and_ends_where_somebody_looks(name: str, tries: int) -> None:
     queues = of_type("AWS::SQS::Queue")
     queue, dead = queues[f"{name}Queue"], queues["FanoutDeadLetterQueue"]
@@ -78,18 +83,49 @@ def test_work_that_fails_comes_again_in_order_and_ends_where_somebody_looks(name
 
 
 def test_there_is_no_queue_that_this_does_not_know() -> None:
-    assert set(of_type("AWS::SQS::Queue")) == {"FanoutQueue", "BroadcastQueue", "FanoutDeadLetterQueue"}
-    assert set(of_type("AWS::Lambda::EventSourceMapping")) == {"FanoutEvents", "BroadcastEvents"}
+    assert set(of_type("AWS::SQS::Queue")) == {
+        *("FanoutQueue", "BroadcastQueue", "RedeliveryQueue", "FanoutDeadLetterQueue")
+    }
+    assert set(of_type("AWS::Lambda::EventSourceMapping")) == {
+        *("FanoutEvents", "BroadcastEvents", "RedeliveryEvents", "AuditEvents")
+    }
 
 
-@pytest.mark.parametrize("name", ["Fanout", "Broadcast"])
+def test_checks_come_in_any_order_and_are_given_up_when_they_are_of_no_use() -> None:
+    queue = of_type("AWS::SQS::Queue")["RedeliveryQueue"]
+
+    assert not {"FifoQueue", "RedrivePolicy"} & {*queue}
+    assert queue["VisibilityTimeout"] >= 6 * function_timeout(FUNCTION_RESOURCES["RedeliveryFunction"])
+    latest = template()["Parameters"]["RedeliverAfterSeconds"]["MaxValue"] * LATER
+    assert latest <= MAX_DELAY_S, "SQS delays nothing for longer"
+    assert queue["MessageRetentionPeriod"] >= latest
+    assert queue["SqsManagedSseEnabled"] is True
+
+
+def test_the_auditor_is_told_of_every_entry_soon_and_of_nothing_else() -> None:
+    mapping = of_type("AWS::Lambda::EventSourceMapping")["AuditEvents"]
+    (pattern,) = mapping["FilterCriteria"]["Filters"]
+
+    assert RESOURCES["ConversationTable"]["Properties"]["StreamSpecification"] == {"StreamViewType": "NEW_IMAGE"}
+    assert mapping["EventSourceArn"] == "ConversationTable.StreamArn"
+    assert mapping["FunctionName"] == "AuditFunction.Arn"
+    assert json.loads(pattern["Pattern"]) == {
+        "eventName": ["INSERT"],
+        "dynamodb": {"Keys": {"sk": {"S": [{"prefix": keys.entry(ConvId("g:g"), Seq(1))["sk"]["S"][:4]}]}}},
+    }
+    assert mapping["StartingPosition"] == "TRIM_HORIZON", "nothing is left out before the mapping works"
+    assert mapping["MaximumBatchingWindowInSeconds"] < 60, "SQS forgets after five minutes what it has had"
+    assert not {"MaximumRetryAttempts", "MaximumRecordAgeInSeconds"} & {*mapping}, "nothing is given up"
+
+
+@pytest.mark.parametrize("name", ["Fanout", "Broadcast", "Redelivery"])
 def test_one_message_that_fails_does_not_take_its_batch_along(name: str) -> None:
     mapping = of_type("AWS::Lambda::EventSourceMapping")[f"{name}Events"]
 
     assert mapping["EventSourceArn"] == f"{name}Queue.Arn"
     assert mapping["FunctionName"] == f"{name}Function.Arn"
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert mapping["BatchSize"] <= 10, "FIFO takes no more"
+    assert mapping["BatchSize"] <= 10 or name == "Redelivery", "FIFO takes no more"
 
 
 def test_a_part_of_a_push_has_the_whole_time_of_a_function() -> None:

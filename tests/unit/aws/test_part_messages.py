@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from im.aws.part_queue import MAX_BATCH, Part, PartsNotQueued, SqsPartQueue, decode, encode
-from im.aws.queue import MAX_ID, UnreadableMessage
+from im.aws.part_queue import Part, SqsPartQueue, decode, encode
+from im.aws.queue import MAX_BATCH, MAX_ID, NotQueued, UnreadableMessage
 from im.domain.ids import ConnectionId, ConvId, Seq
 from tests.unit.aws.not_messages import NOT_MESSAGES
 
@@ -147,7 +147,7 @@ def test_names_are_no_longer_than_sqs_allows() -> None:
 
 @pytest.mark.parametrize("refused", ["0", "11"])
 def test_a_part_that_sqs_refuses_is_no_success(refused: str) -> None:
-    with pytest.raises(PartsNotQueued, match="InternalError"):
+    with pytest.raises(NotQueued, match="InternalError"):
         queue(Client({refused})).put_all([part(number, 16) for number in range(16)])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from im.aws.queue import UnreadableMessage, short
+from im.aws.queue import MAX_BATCH, NotQueued, UnreadableMessage, short
 from im.domain.conversation import parse_conversation
 from im.domain.errors import BadRequest
 from im.domain.ids import ConnectionId, ConvId, Seq
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 VERSION: Final = 1
-
-MAX_BATCH: Final = 10
-"""Messages in one request to SQS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +33,6 @@ class Part:
     """The connections that sent the entries: they have the replies and get no push."""
 
 
-class PartsNotQueued(Exception):
-    """SQS refused some parts."""
-
-
 @dataclass(frozen=True, slots=True)
 class SqsPartQueue:
     """The queue at `url`."""
@@ -48,7 +41,7 @@ class SqsPartQueue:
     url: str
 
     def put_all(self, parts: Sequence[Part]) -> None:
-        """Queue parts. Repeats within five minutes are one message. 1 request for every 10. Raises PartsNotQueued."""
+        """Queue parts. Repeats within five minutes are one message. 1 request for every 10. Raises NotQueued."""
         for start in range(0, len(parts), MAX_BATCH):
             out = self.client.send_message_batch(
                 QueueUrl=self.url,
@@ -63,7 +56,7 @@ class SqsPartQueue:
                 ],
             )
             if failed := out.get("Failed"):
-                raise PartsNotQueued(", ".join(sorted({entry["Code"] for entry in failed})))
+                raise NotQueued(", ".join(sorted({entry["Code"] for entry in failed})))
 
 
 def encode(part: Part) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +22,13 @@ MAX_ID: Final = 128
 
 VERSION: Final = 1
 
+MAX_BATCH: Final = 10
+"""Messages in one request to SQS."""
+MAX_BATCH_BYTES: Final = 256 * 1024
+"""Of the bodies of one request. SQS takes more by now, but not in every region and partition."""
+
+log = logging.getLogger("im")
+
 
 @dataclass(frozen=True, slots=True)
 class Queued:
@@ -30,10 +39,16 @@ class Queued:
     """The connection that sent it: it has the reply and gets no push."""
     only: UserId | None = None
     """The one member that it is for: the others have it already."""
+    found: bool = False
+    """Whether the auditor has queued it: the function that stored it had not."""
 
 
 class UnreadableMessage(Exception):
     """A queue message that is none of ours; it can only go to the dead-letter queue."""
+
+
+class NotQueued(Exception):
+    """SQS could not take some messages; it may the next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +71,33 @@ class FanoutQueue:
             MessageDeduplicationId=short(f"{entry.conv}:{entry.seq}"),
         )
 
+    def put_found(self, entries: Sequence[Entry]) -> None:
+        """Queue what is perhaps not queued yet: what `put` has queued within the last five minutes, SQS drops.
+
+        1 request for every 10 entries, and for every 256 KiB. Raises NotQueued when SQS could not take some. What it
+        will never take is logged and left out.
+        """
+        for some in _requests([(entry, encode(Queued(entry, None, found=True))) for entry in entries]):
+            out = self.client.send_message_batch(
+                QueueUrl=self.url,
+                Entries=[
+                    {
+                        "Id": str(i),
+                        "MessageBody": body,
+                        "MessageGroupId": short(entry.conv),
+                        "MessageDeduplicationId": short(f"{entry.conv}:{entry.seq}"),
+                    }
+                    for i, (entry, body) in enumerate(some)
+                ],
+            )
+            failed = out.get("Failed", [])
+            for one in failed:
+                if one["SenderFault"]:
+                    entry, _ = some[int(one["Id"])]
+                    log.error("SQS refuses an entry", extra={"conv": entry.conv, "seq": entry.seq, "why": one["Code"]})
+            if passing := sorted({one["Code"] for one in failed if not one["SenderFault"]}):
+                raise NotQueued(", ".join(passing))
+
     def put_for(self, user: UserId, queued: Queued) -> None:
         """Queue an entry again for one member alone, in a group of its own: it waits for nobody and nobody for it."""
         entry = queued.entry
@@ -75,7 +117,7 @@ def encode(queued: Queued) -> str:
     # Without its state: what comes late is read again before it is pushed (flows/push_entries.py).
     entry = {name: value for name, value in asdict(queued.entry).items() if name != "state"}
     body = json.dumps(
-        {"v": VERSION, "entry": entry, "origin": queued.origin, "only": queued.only},
+        {"v": VERSION, "entry": entry, "origin": queued.origin, "only": queued.only, "found": queued.found},
         ensure_ascii=False,
         separators=(",", ":"),
     )
@@ -113,7 +155,23 @@ def decode(body: str) -> Queued:
         entry,
         origin=ConnectionId(str(origin)) if origin is not None else None,
         only=UserId(str(only)) if only is not None else None,
+        found=message.get("found") is True,
     )
+
+
+def _requests(messages: Sequence[tuple[Entry, str]]) -> Iterator[Sequence[tuple[Entry, str]]]:
+    """`messages` in runs that fit into one request each."""
+    some: list[tuple[Entry, str]] = []
+    size = 0
+    for entry, body in messages:
+        length = len(body.encode())
+        if some and (len(some) == MAX_BATCH or size + length > MAX_BATCH_BYTES):
+            yield some
+            some, size = [], 0
+        some.append((entry, body))
+        size += length
+    if some:
+        yield some
 
 
 def _forwarded(value: Any) -> Forwarded | None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from im.aws.part_queue import Part
 from im.aws.queue import Queued
-from im.domain.ids import ConvId, Seq, UserId
+from im.domain.ids import ConvId, UserId
 from im.flows.members import MemberLists
 from im.flows.ports import Clock, PartQueue
 from im.flows.push_entries import EntryPusher, Pushed
@@ -58,20 +58,23 @@ class Broadcast:
 
     def push_part(self, part: Part, deadline: int) -> Pushed:
         """Do one part of the work. ½ R a 4 KiB of entries, then as `push`. Raises when something cannot be read."""
-        queued: list[Queued] = []
-        first = part.first
-        while first <= part.last:
-            page = self.log.entries(part.conv, first, part.last, limit=100, ascending=True, consistent=True)
-            queued += [Queued(entry, part.origins.get(entry.seq)) for entry in page.entries]
-            if not page.entries:
-                break  # none of these entries exists: a message of another time
-            first = Seq(page.entries[-1].seq + 1)
+        entries = self.log.between(part.conv, part.first, part.last)
+        queued = [Queued(entry, part.origins.get(entry.seq)) for entry in entries]
         return (
-            self._push_to(part.conv, queued, range(part.number, SHARDS, part.of), deadline, ()) if queued else Pushed()
+            self._push_to(part.conv, queued, range(part.number, SHARDS, part.of), deadline, (), as_now=True)
+            if queued
+            else Pushed()
         )
 
     def _push_to(
-        self, conv: ConvId, queued: Sequence[Queued], shards: Iterable[int], deadline: int, skip: Collection[UserId]
+        self,
+        conv: ConvId,
+        queued: Sequence[Queued],
+        shards: Iterable[int],
+        deadline: int,
+        skip: Collection[UserId],
+        *,
+        as_now: bool = False,
     ) -> Pushed:
         now = self.clock()
 
@@ -80,7 +83,8 @@ class Broadcast:
 
         users = [user for some in self.threads.map(users_of, shards) for user in some if user not in skip]
         # Who may see what is asked here, and not when they connected: nobody gets a push for what came after they left.
-        return self.pusher.push(queued, self.members.among(conv, queued[-1].entry.epoch, users), deadline)
+        recipients = self.members.among(conv, queued[-1].entry.epoch, users)
+        return self.pusher.push(queued, recipients, deadline, as_now=as_now)
 
 
 def parts_for(members: int) -> int:

@@ -6,6 +6,7 @@ connection lookup a member, one push a connection. In a large group there is no 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,7 +20,10 @@ from im.flows.fan_out_large import LargeFanOut
 from im.flows.fanned_out import FannedOut
 from im.flows.members import MemberLists, NowLarge, peers_of
 from im.flows.push_entries import EntryPusher
+from im.flows.redeliver import Checks
 from im.flows.row_writes import RowWriter
+
+log = logging.getLogger("im")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +34,14 @@ class FanOut:
     rows: RowWriter
     pusher: EntryPusher
     large: LargeFanOut
+    checks: Checks
 
     def deliver(self, conv: ConvId, batch: Sequence[Queued], deadline: int) -> FannedOut:
         """Bring `batch`, entries of `conv`, to all members. Repeating it changes nothing; clients drop repeats.
 
-        1 W a member (2 or 3 in a rare race), ½ R a member, 1 push a connection and 32 KiB; in a large group see
-        LargeFanOut. The rows come before the pushes: a client that syncs on a push finds what it was told.
+        1 W a member (2 or 3 in a rare race), ½ R a member, 1 push a connection and 32 KiB, 1 queue request for the
+        check whether the pushes have arrived (flows/redeliver.py); in a large group see LargeFanOut. The rows come
+        before the pushes: a client that syncs on a push finds what it was told.
 
         Raises when many rows fail (`RowWriter.write`): the queue then brings the batch again. Pushes end at `deadline`,
         in milliseconds since the epoch, and never fail the batch.
@@ -60,6 +66,10 @@ class FanOut:
         written = self.rows.write(conv, queued, people)
         recipients = {user: spans for user, spans in people.items() if written[user] is not None}
         pushed = self.pusher.push(queued, recipients, deadline)
+        try:
+            self.checks.after_push(conv, queued, len(people), pushed)
+        except Exception:  # whoever missed the push finds the hole without it
+            log.exception("no check is queued", extra={"conv": conv})
         return FannedOut.of(len(people), written, pushed)
 
     def _people(self, conv: ConvId, entries: Sequence[Entry]) -> Mapping[UserId, Spans]:

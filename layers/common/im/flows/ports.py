@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from im.aws.check_queue import Check
 from im.aws.part_queue import Part
 from im.aws.queue import Queued
 from im.domain.entries import Entry
@@ -42,8 +43,18 @@ class Queue(Protocol):
     def put(self, entry: Entry, origin: ConnectionId | None) -> None:
         """Queue one entry; returns once it is safe there."""
 
+    def put_found(self, entries: Sequence[Entry]) -> None:
+        """Queue stored entries that are perhaps not queued yet; returns once they are safe there."""
+
     def put_for(self, user: UserId, queued: Queued) -> None:
         """Queue one entry again for one member alone."""
+
+
+class CheckQueue(Protocol):
+    """Takes checks that are due later."""
+
+    def put(self, check: Check, delay_s: int) -> None:
+        """Queue one check; returns once it is safe there."""
 
 
 class PartQueue(Protocol):

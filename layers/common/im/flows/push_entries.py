@@ -37,9 +37,17 @@ class Pushed:
     gone: int = 0
     failed: int = 0
     """Connections that did not get their push; they find the hole."""
+    users: frozenset[UserId] = frozenset()
+    """Whose connections got a push, or could not be reached: whether they have received it, their acks say."""
+
+    def counts(self) -> Mapping[str, int]:
+        """The counts, for the log."""
+        return {"pushed": self.pushed, "gone": self.gone, "failed": self.failed}
 
     def __add__(self, other: Pushed) -> Pushed:
-        return Pushed(self.pushed + other.pushed, self.gone + other.gone, self.failed + other.failed)
+        return Pushed(
+            self.pushed + other.pushed, self.gone + other.gone, self.failed + other.failed, self.users | other.users
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,36 +60,43 @@ class EntryPusher:
     clock: Clock
     threads: Executor
 
-    def push(self, queued: Sequence[Queued], recipients: Mapping[UserId, Spans], deadline: int) -> Pushed:
+    def push(
+        self, queued: Sequence[Queued], recipients: Mapping[UserId, Spans], deadline: int, *, as_now: bool = False
+    ) -> Pushed:
         """Push ascending entries of one conversation to all connections of the recipients, each what they may see.
 
         ½ R a recipient and an answered message, 1 push a connection and 32 KiB. The connection that sent an entry does
         not get it. No push begins after `deadline`, in milliseconds since the epoch. Never raises: a client finds the
-        hole by itself.
+        hole by itself. With `as_now` the entries have just been read; else those that come late are read again.
         """
         try:
             found = self.connections.of(list(recipients))
         except Exception:
             log.exception("no connections could be read: nobody is pushed to", extra={"conv": queued[0].entry.conv})
-            return Pushed(failed=len(recipients))
+            return Pushed(failed=len(recipients), users=frozenset(recipients))
         targets = [(user, slot, recipients[user]) for user, theirs in found.items() for slot in theirs.slots]
         try:
-            queued = self._as_now(queued) if targets else queued
+            queued = self._as_now(queued) if targets and not as_now else queued
         except Exception:
             log.exception("old entries could not be read again", extra={"conv": queued[0].entry.conv})
-            return Pushed(failed=len(targets))
+            return Pushed(failed=len(targets), users=frozenset(user for user, _, _ in targets))
         quoted = self._answered([q.entry for q in queued]) if targets else {}
         outcomes = list(self.threads.map(partial(self._push, queued, quoted, deadline), targets))
         return Pushed(
             pushed=outcomes.count(PushOutcome.SENT),
             gone=outcomes.count(PushOutcome.GONE),
             failed=outcomes.count(PushOutcome.FAILED),
+            users=frozenset(
+                user
+                for (user, _, _), outcome in zip(targets, outcomes, strict=True)
+                if outcome in {PushOutcome.SENT, PushOutcome.FAILED}
+            ),
         )
 
     def _as_now(self, queued: Sequence[Queued]) -> list[Queued]:
-        """What comes late, by a repeat, a repair or a redrive, as it is now: it may be recalled. 1 R each."""
-        said = [q.entry for q in queued if q.entry.countable or q.entry.kind == "edit"]
-        late = [entry for entry in said if self.clock() - entry.ts > LATE_MS]
+        """What comes late (a repeat, a repair, a redrive) or was found, as it is now: it may be recalled. 1 R each."""
+        said = [q for q in queued if q.entry.countable or q.entry.kind == "edit"]
+        late = [q.entry for q in said if q.found or self.clock() - q.entry.ts > LATE_MS]
         found = self.log.found([(entry.conv, entry.seq) for entry in late], consistent=True) if late else {}
         return [replace(q, entry=found.get((q.entry.conv, q.entry.seq), q.entry)) for q in queued]
 

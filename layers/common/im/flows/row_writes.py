@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from im.aws.failures import may_pass
 from im.aws.queue import Queued
 from im.domain.entries import Entry, newest_shown
 from im.domain.group import Spans, visible
@@ -25,7 +26,8 @@ log = logging.getLogger("im")
 
 
 class TooManyFailed(Exception):
-    """So many rows could not be written that the whole batch must come again."""
+    """So many rows could not be written that the whole batch must come again. Its cause is one of the failures: one
+    that may pass, if any may."""
 
     def __init__(self, failed: int, members: int) -> None:
         super().__init__(f"{failed} of {members} rows could not be written")
@@ -56,14 +58,15 @@ class RowWriter:
         senders = {entry.sender for entry in entries}
         written: dict[UserId, bool | None] = {}
         for some in ([u for u in people if u not in senders], [u for u in people if u in senders]):
-            done = self.threads.map(partial(self._write_row, conv, entries, people), some)
-            written |= dict(zip(some, done, strict=True))
-            self._repair(queued, [user for user in some if written[user] is None], len(people))
+            done = dict(zip(some, self.threads.map(partial(self._write_row, conv, entries, people), some), strict=True))
+            failed = {user: outcome for user, outcome in done.items() if isinstance(outcome, Exception)}
+            self._repair(queued, failed, len(people))
+            written |= {user: None if isinstance(outcome, Exception) else outcome for user, outcome in done.items()}
         return written
 
     def _write_row(
         self, conv: ConvId, entries: Sequence[Entry], people: Mapping[UserId, Spans], user: UserId
-    ) -> bool | None:
+    ) -> bool | Exception:
         theirs = [entry for entry in entries if visible(people[user], entry.seq)]
         if not theirs:
             return False
@@ -82,16 +85,17 @@ class RowWriter:
         )
         try:
             return self.inbox.deliver(user, conv, delivery, self.clock())
-        except Exception:  # whatever it is, it must not reach the other members
+        except Exception as e:  # whatever it is, it must not reach the other members
             log.exception("row failed", extra={"conv": conv, "member": user})
-            return None
+            return e
 
-    def _repair(self, queued: Sequence[Queued], failed: Sequence[UserId], members: int) -> None:
+    def _repair(self, queued: Sequence[Queued], failed: Mapping[UserId, Exception], members: int) -> None:
         """Queue the entries again for those whose row failed. 1 request an entry and member."""
         if not failed:
             return
         if queued[0].only is not None or len(failed) > MAX_REPAIRS:
-            raise TooManyFailed(len(failed), members)
+            errors = list(failed.values())
+            raise TooManyFailed(len(failed), members) from next(filter(may_pass, errors), errors[0])
         for user in failed:
             for q in queued:
                 self.queue.put_for(user, q)

@@ -9,15 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from im.aws import clients
+from im.aws.check_queue import SqsCheckQueue
+from im.aws.dead_letters import DeadLetters, Source
 from im.aws.part_queue import SqsPartQueue
 from im.aws.pusher import ConnectionPusher
 from im.aws.queue import FanoutQueue
+from im.aws.retries import Retries
 from im.aws.secrets import RotatingSecret
 from im.aws.tokens import Keys, PublishedKeys, SharedSecret, TokenVerifier
 from im.domain.group import GroupLimits
 from im.domain.message_rules import Windows
 from im.flows.admission import Admissions
 from im.flows.append import Appended, Appender
+from im.flows.audit import Auditor
 from im.flows.broadcast import Broadcast
 from im.flows.changes import Changes
 from im.flows.connect import Connections
@@ -34,10 +38,12 @@ from im.flows.presence import PresenceViewer
 from im.flows.pull import Puller
 from im.flows.push_entries import EntryPusher
 from im.flows.receipts import Receipts
+from im.flows.redeliver import Checks, Redelivery
 from im.flows.row_writes import RowWriter
 from im.flows.send import Sender
 from im.flows.settings import Settings as UserSettings
 from im.flows.typing import TypingPace, TypingTeller
+from im.runtime.batches import Aside
 from im.runtime.router import REPLIED, Operation, Router
 from im.runtime.settings import Settings
 from im.store.audience import AudienceStore
@@ -284,14 +290,14 @@ def _group_limits(settings: Settings) -> GroupLimits:
     )
 
 
-def fan_out(settings: Settings) -> FanOut:
+def fan_out(settings: Settings) -> tuple[FanOut, Aside]:
     """For the fan-out queue."""
-    dynamodb, table = clients.dynamodb(), settings.text("CONVERSATION_TABLE")
+    dynamodb, sqs, table = clients.dynamodb(), clients.sqs(), settings.text("CONVERSATION_TABLE")
     inbox = InboxStore(dynamodb, settings.text("INBOX_TABLE"))
     threads = ThreadPoolExecutor(clients.POOL, thread_name_prefix="fan-out")
-    queue = FanoutQueue(clients.sqs(), settings.text("FANOUT_QUEUE_URL"))
+    queue = FanoutQueue(sqs, settings.text("FANOUT_QUEUE_URL"))
     rows = RowWriter(inbox, queue, now_ms, threads)
-    pushes = _broadcast(settings, dynamodb, threads)
+    pushes = _broadcast(settings, dynamodb, sqs, threads)
     large = LargeFanOut(
         groups=GroupStore(dynamodb, table),
         history=ConversationStore(dynamodb, table),
@@ -306,29 +312,66 @@ def fan_out(settings: Settings) -> FanOut:
         clock=now_ms,
         threads=threads,
     )
-    return FanOut(members=pushes.members, rows=rows, pusher=pushes.pusher, large=large)
+    checks = _checks(settings, sqs)
+    served = FanOut(members=pushes.members, rows=rows, pusher=pushes.pusher, large=large, checks=checks)
+    return served, Aside(Retries(sqs, queue.url), _dead_letters(settings, sqs, "fanout"))
 
 
-def broadcast(settings: Settings) -> Broadcast:
+def auditor(settings: Settings) -> Auditor:
+    """For the stream of the Conversation table."""
+    return Auditor(FanoutQueue(clients.sqs(), settings.text("FANOUT_QUEUE_URL")))
+
+
+def redelivery(settings: Settings) -> tuple[Redelivery, Aside]:
+    """For the queue of checks. One that cannot be made is not worth keeping: clients find out by themselves."""
+    dynamodb, sqs, table = clients.dynamodb(), clients.sqs(), settings.text("CONVERSATION_TABLE")
+    threads = ThreadPoolExecutor(clients.POOL, thread_name_prefix="redelivery")
+    served = Redelivery(
+        log=ConversationStore(dynamodb, table),
+        members=MemberLists(GroupStore(dynamodb, table), ConversationStore(dynamodb, table)),
+        inbox=InboxStore(dynamodb, settings.text("INBOX_TABLE")),
+        pusher=_entry_pusher(settings, dynamodb, threads),
+        checks=_checks(settings, sqs),
+    )
+    return served, Aside(Retries(sqs, settings.text("REDELIVERY_QUEUE_URL")), None)
+
+
+def _checks(settings: Settings, sqs: Any) -> Checks:
+    queue = SqsCheckQueue(sqs, settings.text("REDELIVERY_QUEUE_URL"))
+    return Checks(queue, settings.number("REDELIVER_AFTER_SECONDS"))
+
+
+def _dead_letters(settings: Settings, sqs: Any, source: Source) -> DeadLetters:
+    return DeadLetters(sqs, settings.text("DEAD_LETTER_QUEUE_URL"), source)
+
+
+def _entry_pusher(settings: Settings, dynamodb: Any, threads: ThreadPoolExecutor) -> EntryPusher:
+    return EntryPusher(
+        log=ConversationStore(dynamodb, settings.text("CONVERSATION_TABLE")),
+        connections=ConnectionStore(dynamodb, settings.text("CONNECTION_TABLE")),
+        pusher=ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT"))),
+        clock=now_ms,
+        threads=threads,
+    )
+
+
+def broadcast(settings: Settings) -> tuple[Broadcast, Aside]:
     """For the queue of the parts of pushes to large groups."""
+    sqs = clients.sqs()
     threads = ThreadPoolExecutor(clients.POOL, thread_name_prefix="broadcast")
-    return _broadcast(settings, clients.dynamodb(), threads)
+    served = _broadcast(settings, clients.dynamodb(), sqs, threads)
+    retries = Retries(sqs, settings.text("BROADCAST_QUEUE_URL"))
+    return served, Aside(retries, _dead_letters(settings, sqs, "broadcast"))
 
 
-def _broadcast(settings: Settings, dynamodb: Any, threads: ThreadPoolExecutor) -> Broadcast:
+def _broadcast(settings: Settings, dynamodb: Any, sqs: Any, threads: ThreadPoolExecutor) -> Broadcast:
     table = settings.text("CONVERSATION_TABLE")
     return Broadcast(
         log=ConversationStore(dynamodb, table),
         members=MemberLists(GroupStore(dynamodb, table), ConversationStore(dynamodb, table)),
         audience=AudienceStore(dynamodb, settings.text("AUDIENCE_TABLE")),
-        parts=SqsPartQueue(clients.sqs(), settings.text("BROADCAST_QUEUE_URL")),
-        pusher=EntryPusher(
-            log=ConversationStore(dynamodb, table),
-            connections=ConnectionStore(dynamodb, settings.text("CONNECTION_TABLE")),
-            pusher=ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT"))),
-            clock=now_ms,
-            threads=threads,
-        ),
+        parts=SqsPartQueue(sqs, settings.text("BROADCAST_QUEUE_URL")),
+        pusher=_entry_pusher(settings, dynamodb, threads),
         clock=now_ms,
         threads=threads,
     )

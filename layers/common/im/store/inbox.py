@@ -157,6 +157,12 @@ class InboxStore:
             return False
         return True
 
+    def acked(self, users: Sequence[UserId], conv: ConvId) -> dict[UserId, Seq]:
+        """Up to where each of some users has acknowledged a conversation; without those who never have. ½ R a user."""
+        wanted = [keys.row(user, conv) for user in users]
+        found = read_all(self.client, self.table, wanted)
+        return {UserId(item["pk"]["S"]): Seq(int(item["ack_seq"]["N"])) for item in found if "ack_seq" in item}
+
     def row(self, user: UserId, conv: ConvId) -> Row | None:
         """One row as of now, completed where its group is large. 2 R, and 1 R more for a large group."""
         wanted = [keys.row(user, conv), keys.user(user)]
