@@ -7,6 +7,7 @@ with members who were invited. Whoever is online has opened their connection thr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -66,6 +67,7 @@ class Crowd:
             self._invoke(records, meter, parts=True)
         self.told |= self._queued
         self._queued.clear()
+        self._look_after(meter)
 
     def drop(self) -> None:
         """What is queued never reaches anybody: the next batch moves the rows over it."""
@@ -81,6 +83,22 @@ class Crowd:
                 raise SystemExit(f"{device.user} was pushed {device.seen(CONV)} and not {expected}")
         if len(self.stored) < self.size and (strangers := read_in(calls) - set(self.stored)):
             raise SystemExit(f"read, but not stored: {sorted(strangers)[:5]}")
+
+    def _look_after(self, meter: Meter | None) -> None:
+        """The auditor has what was stored, and whether the pushes were acknowledged is looked at: they were, by all."""
+        self.house.audit()
+        for _, body in self.house.checks:
+            check = json.loads(body)
+            if meter is not None:
+                meter.polled([body])
+            for user in check["users"]:
+                self.house.dynamodb.update_item(
+                    TableName=INBOXES,
+                    Key=keys.row(user, CONV),
+                    UpdateExpression="SET ack_seq = :last",
+                    ExpressionAttributeValues={":last": {"N": str(check["last"])}},
+                )
+        self.house.redeliver()
 
     def _invoke(self, records: list[dict[str, Any]], meter: Meter | None, *, parts: bool) -> None:
         if meter is not None:
@@ -136,6 +154,8 @@ def gather(house: House, size: int, online: int, *, limit: int, whole: bool = Tr
     house.fan_out()
     founder.hang_up()
     there = [*names[:2], *early, *(names[-1:] if large else [])]
+    house.stream.clear()
+    house.checks.clear()
     return Crowd(house, size, large, there, [house.connect(name) for name in names[:online]])
 
 

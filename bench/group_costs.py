@@ -338,7 +338,8 @@ _LEGEND: Final = (
     " comes alone and nine behind it. W, R: DynamoDB write and read units. R cold: when the functions meet the group in"
     " this state for the first time; no figure where that was not measured. Rounds: AWS calls that follow one another"
     f" from the queue to the last push, {POOL} at a time; ms: estimated from them. Dollars for a million messages,"
-    f" {prices.REGION}, {prices.AS_OF}: check them. The sender's request and its reply are in the dollars."
+    f" {prices.REGION}, {prices.AS_OF}: check them. The sender's request and its reply are in the dollars. So are the"
+    " auditor, and the check whether the pushes have arrived, each as if it came with nothing else."
 )
 
 

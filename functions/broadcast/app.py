@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from im.runtime import wiring
-from im.runtime.batches import push_parts
 from im.runtime.router import Context, Event
 from im.runtime.settings import Settings
+from im.runtime.sources import push_parts
 
 broadcast, aside = wiring.broadcast(Settings())
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from im.runtime import wiring
-from im.runtime.batches import make_checks
 from im.runtime.router import Context, Event
 from im.runtime.settings import Settings
+from im.runtime.sources import make_checks
 
 redelivery, aside = wiring.redelivery(Settings())
 

@@ -465,11 +465,16 @@ class House:
 
 
 def _put_items(call: Call) -> list[dict[str, Any]]:
-    """The items of the Conversation table that a call has put."""
+    """The new items of the Conversation table that a call has put."""
     writes = [part["Put"] for part in call.params.get("TransactItems", []) if "Put" in part]
     if call.operation == "PutItem":
         writes = [call.params]
-    return [write["Item"] for write in writes if write["TableName"] == "ConversationTable"]
+    is_new = "attribute_not_exists(pk)"  # others change what is there
+    return [
+        write["Item"]
+        for write in writes
+        if write["TableName"] == "ConversationTable" and write.get("ConditionExpression") == is_new
+    ]
 
 
 def _response(url: str, status: int, headers: dict[str, str], body: bytes) -> AWSResponse:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from im.aws.failures import NotQueued
 from im.aws.queue import MAX_BATCH_BYTES
-from tests.integration.house import Call, Crash, Device, House, sample
+from tests.integration.house import Call, Crash, Device, House, built_house, sample
 
 CONV = "d:alice:bob"
 
@@ -153,20 +154,24 @@ def test_when_the_queue_takes_nothing_the_batch_comes_again(house: House) -> Non
     assert bob.seen() == [1]
 
 
-@pytest.mark.parametrize(("fault", "comes_again"), [(False, True), (True, False)])
+@pytest.mark.parametrize(
+    ("code", "comes_again"),
+    [("InternalError", True), ("RequestThrottled", True), ("AccessDenied", True), ("InvalidMessageContents", False)],
+)
 def test_one_entry_that_sqs_refuses_comes_again_unless_it_always_will(
-    house: House, *, fault: bool, comes_again: bool
+    house: House, code: str, *, comes_again: bool
 ) -> None:
+    """Whose fault it is says nothing: a throttled request is the sender's, too."""
     alice = house.connect("alice")
     for i in range(2):
         dies_before_queueing(house, *say(alice, f"{i}", f"c{i}", to="bob"))
 
     def refuses(call: Call, answer: dict[str, Any]) -> None:
-        answer["Failed"] = [{"Id": "0", "SenderFault": fault, "Code": "InvalidMessageContents"}]
+        answer["Failed"] = [{"Id": "0", "SenderFault": True, "Code": code}]
 
     with house.watched(after=refuses):
         if comes_again:
-            with pytest.raises(Exception, match="InvalidMessageContents"):
+            with pytest.raises(NotQueued, match=code):
                 house.audit()
         else:
             house.audit()
@@ -201,6 +206,62 @@ def test_records_of_what_is_no_new_entry_are_left_alone(house: House) -> None:
     house.call("audit", {"Records": [changed]})
 
     assert queued(house) == []
+
+
+def test_an_entry_that_spoils_a_request_spoils_no_other(house: House) -> None:
+    alice, bob = house.connect("alice"), house.connect("bob")
+    for i in range(5):
+        dies_before_queueing(house, *say(alice, f"{i}", f"c{i}", to="bob"))
+
+    def refused(call: Call) -> None:
+        if any('\\"2\\"' in e["MessageBody"] for e in call.params["Entries"]):
+            raise ClientError({"Error": {"Code": "InvalidMessageContents"}}, call.operation)
+
+    with house.watched(before=refused):
+        house.audit()
+    house.fan_out()
+
+    assert bob.seen() == [1, 2, 4, 5]
+
+
+def test_an_entry_that_is_no_text_spoils_no_other(house: House) -> None:
+    """Half a surrogate pair: no frame with one is accepted, and the table would take it."""
+    good = sample("audit")["Records"][0]
+    bad = sample("audit")["Records"][0]
+    bad["dynamodb"]["NewImage"]["body"] = {"S": '{"text":"\ud800"}'}
+
+    house.call("audit", {"Records": [bad, good]})
+
+    assert len(queued(house)) == 1
+
+
+def test_a_stream_that_is_late_tells_nobody_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQS has forgotten what it has had: everything comes again, and everybody has it."""
+    alice, bob = house.connect("alice"), house.connect("bob")
+    for i in range(3):
+        alice.say(f"{i}", f"c{i}", to="bob")
+    house.fan_out()
+    house.checks.clear()
+    house.now += 6 * 60_000
+    house.audit()
+    house.fan_out()
+
+    assert bob.seen() == [1, 2, 3]
+    assert house.checks == []
+
+
+def test_a_stream_that_is_late_tells_nobody_in_a_large_group_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with built_house(monkeypatch, LARGE_GROUP_ABOVE="2") as house:
+        alice, bob = house.connect("alice"), house.connect("bob")
+        alice.ok("group.create", {"gid": "g", "name": "G", "members": ["bob", "carol"]})
+        alice.say("x", "c1", conv="g:g")
+        house.fan_out()
+        seen = bob.seen()
+        house.now += 6 * 60_000
+        house.audit()
+        house.fan_out()
+
+        assert bob.seen() == seen == [1, 2]
 
 
 def test_entries_of_the_largest_size_are_queued_in_as_many_requests_as_sqs_asks_for(house: House) -> None:

@@ -9,7 +9,8 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from im.flows import broadcast
-from tests.integration.house import Before, Call, Device, House, built_house, sample
+from im.runtime.batches import DEFECT_AFTER, START_MS, STUCK_AFTER
+from tests.integration.house import Before, Call, Context, Device, House, built_house, sample
 
 CONV = "d:alice:bob"
 
@@ -17,6 +18,11 @@ CONV = "d:alice:bob"
 def record(body: str, *, parts: bool = False) -> dict[str, Any]:
     shape = sample("broadcast" if parts else "fanout")["Records"][0]
     return shape | {"messageId": "bad", "body": body}
+
+
+def received(records: list[dict[str, Any]], times: int) -> list[dict[str, Any]]:
+    """The same messages, brought so often."""
+    return [r | {"attributes": r["attributes"] | {"ApproximateReceiveCount": str(times)}} for r in records]
 
 
 def reasons(house: House) -> list[tuple[str, str, str]]:
@@ -49,7 +55,7 @@ def people(house: House) -> tuple[Device, Device]:
     return house.connect("alice"), house.connect("bob")
 
 
-@pytest.mark.parametrize("body", ["", "nonsense", "[]", '{"v":99}', "[" * 10_000, '{"v":1,"entry":{}}'])
+@pytest.mark.parametrize("body", ["", "nonsense", "[]", '{"v":0}', '{"v":"99"}', "[" * 10_000, '{"v":1,"entry":{}}'])
 def test_a_message_that_nobody_can_read_waits_for_a_human_and_nobody_for_it(
     house: House, people: tuple[Device, Device], body: str
 ) -> None:
@@ -83,8 +89,12 @@ def test_a_poisoned_entry_does_not_hold_up_its_conversation(house: House) -> Non
         alice.say(f"{i}", f"c{i}", conv="g:g")
 
     # The batch fails at its newest entry; tried one by one, it is the fourth entry alone.
+    records = house.take()
     with house.watched(before=broken_at(4)):
-        assert house.deliver(house.take()) == []
+        for receives in range(1, DEFECT_AFTER):
+            again = house.deliver(received(records, receives))
+            assert len(again) == 3, "perhaps the defect is mended soon"
+        assert house.deliver(received(records, DEFECT_AFTER)) == []
 
     assert [other.seen()[-2:] for other in others] == [[2, 3]] * len(others)
     ((source, reason, body),) = reasons(house)
@@ -195,7 +205,7 @@ def test_what_aws_may_allow_later_is_not_put_aside(house: House, people: tuple[D
     assert house.dead() == []
 
 
-def test_a_request_that_aws_finds_wrong_is_put_aside(house: House, people: tuple[Device, Device]) -> None:
+def test_a_request_that_aws_finds_wrong_is_put_aside_in_the_end(house: House, people: tuple[Device, Device]) -> None:
     alice, _ = people
     alice.ok("group.create", {"gid": "g", "name": "G", "members": ["carol"]})
     house.load("fanout")
@@ -205,9 +215,99 @@ def test_a_request_that_aws_finds_wrong_is_put_aside(house: House, people: tuple
             raise ClientError({"Error": {"Code": "ValidationException"}}, call.operation)
 
     with house.watched(before=fail):
+        for _ in range(DEFECT_AFTER - 1):
+            assert len(house.deliver(house.take())) == 1
         assert house.deliver(house.take()) == []
 
     assert [reason for _, reason, _ in reasons(house)] == ["ClientError"]
+
+
+def test_a_message_of_a_newer_version_comes_again(house: House, people: tuple[Device, Device]) -> None:
+    """Its sender's function was deployed first; or the deployment was rolled back."""
+    answer = house.call("fanout", {"Records": [record('{"v":2,"entry":{}}')]})
+
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "bad"}]}
+    assert house.dead() == []
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_what_there_is_no_time_for_comes_again(
+    house: House, people: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch, *, failing: bool
+) -> None:
+    """A function that dies would leave all of it invisible for minutes."""
+    alice, bob = people
+    carol = house.connect("carol")
+    for receiver in ("bob", "carol"):
+        alice.say("x", "c1", to=receiver)
+    started = house.now
+
+    def slow(call: Call) -> None:
+        house.now += 25_000 - START_MS + 1
+        if failing:
+            raise ConnectTimeoutError(endpoint_url="x")
+
+    records = house.take()
+    with house.watched(before=slow), monkeypatch.context() as patched:
+        patched.setattr(Context, "get_remaining_time_in_millis", lambda _: 25_000 - (house.now - started))
+        failed = house.deliver(records)
+
+    assert len(failed) == (2 if failing else 1)
+    assert house.dead() == []
+    house.fan_out()
+    assert [device.ok("sync.unread")["total_unread"] for device in (bob, carol)] == [1, 1]
+
+
+def test_it_is_not_always_the_same_for_whom_there_is_no_time(
+    house: House, people: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, _ = people
+    for i in range(3):
+        alice.say("x", "c1", to=f"u{i}")
+    began = house.now
+    monkeypatch.setattr(Context, "get_remaining_time_in_millis", lambda _: 25_000 - (house.now - began))
+
+    def slow(call: Call) -> None:
+        house.now = began + 25_000 - START_MS + 1
+        raise ConnectTimeoutError(endpoint_url="x")
+
+    served: list[set[str]] = []
+    for _ in range(3):
+        records = house.take()
+        house.now = began
+        with house.watched(before=slow) as calls:
+            house.deliver(records)
+        served.append({call.user for call in calls} - {"", "alice"})
+
+    assert sorted(served, key=str) == [{"u0"}, {"u1"}, {"u2"}]
+
+
+def test_a_conversation_that_stands_still_rings(
+    house: House, people: tuple[Device, Device], caplog: pytest.LogCaptureFixture
+) -> None:
+    alice, _ = people
+    alice.ok("group.create", {"gid": "g", "name": "G", "members": ["carol"]})
+    house.load("fanout")
+    with house.watched(before=out_of_reach):
+        for i in range(STUCK_AFTER):
+            assert ("still failing" in caplog.text) is False, i
+            house.deliver(house.take())
+
+    assert "still failing" in caplog.text
+
+
+def test_all_of_a_group_waits_for_as_long(house: House, people: tuple[Device, Device]) -> None:
+    """SQS brings none of them while one is invisible."""
+    alice, _ = people
+    alice.ok("group.create", {"gid": "g", "name": "G", "members": ["carol"]})
+    alice.say("x", "c1", conv="g:g")
+    house.load("fanout")
+    first, second = house.take()
+    first["attributes"]["ApproximateReceiveCount"] = "3"
+
+    with house.watched(before=out_of_reach):
+        house.deliver([first, second])
+
+    assert [seconds for _, seconds in house.retries] == [8, 8]
 
 
 def test_parts_are_put_aside_as_parts(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

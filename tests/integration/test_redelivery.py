@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 
-from im.flows.redeliver import ACKNOWLEDGING, ROUNDS
+from im.flows.redeliver import ACKNOWLEDGING, FAR, ROUNDS
 from tests.integration.house import Call, Device, House, built_house
 
 CONV = "d:alice:bob"
@@ -104,6 +104,100 @@ def test_only_those_who_are_behind_are_pushed_to_and_not_the_sender(house: House
     assert bob.seen() == alice.seen() == []
 
 
+def test_who_has_sent_the_newest_one_themself_has_what_came_before(house: House, people: tuple[Device, Device]) -> None:
+    """Acked, and their own message came right behind it in the same batch."""
+    alice, bob = people
+    bob.say("?", "b1", to="alice")
+    alice.ok("sync.ack", {"acks": [{"conv": CONV, "seq": 1}]})
+    alice.say("!", "a1", to="bob")
+    house.fan_out()
+    ack(bob, CONV, 2)
+    alice.pushes.clear()
+    house.redeliver()
+
+    assert alice.seen() == []
+
+
+def test_who_has_read_them_has_received_them(house: House, people: tuple[Device, Device]) -> None:
+    alice, bob = people
+    alice.say("x", "c1", to="bob")
+    house.fan_out()
+    bob.ok("sync.read", {"conv": CONV, "seq": 1})
+    bob.pushes.clear()
+    house.redeliver()
+
+    assert bob.seen() == []
+
+
+def test_who_hears_nothing_is_told_little(house: House, people: tuple[Device, Device]) -> None:
+    """A half-open connection, or a client that never acknowledges: the newest entry, once, makes the hole plain."""
+    alice, bob = people
+    for i in range(FAR + 2):
+        alice.say(f"{i}", f"c{i}", to="bob")
+    house.fan_out()
+    house.checks.clear()
+    for i in range(3):
+        alice.say(f"{i}", f"d{i}", to="bob")
+    house.fan_out()
+    bob.pushes.clear()
+    house.redeliver()
+
+    assert bob.seen() == [FAR + 2 + 3]
+
+
+def test_an_old_entry_and_a_new_one_are_two_and_not_all_between(house: House, people: tuple[Device, Device]) -> None:
+    """One that was found, or redriven, comes in a batch with what is said now."""
+    alice, bob = people
+    alice.say("old", "c0", to="bob")
+    (old,) = house.take()
+    house.sqs.delete_message(QueueUrl=house.queue_url, ReceiptHandle=old["receiptHandle"])
+    for i in range(30):
+        alice.say(f"{i}", f"c{i + 1}", to="bob")
+    house.fan_out()
+    ack(bob, CONV, 31)
+    house.redeliver()
+    bob.pushes.clear()
+    alice.say("new", "c99", to="bob")
+    house.call("fanout", {"Records": [old, *house.take()]})
+    house.make_next_check()
+
+    assert set(bob.seen()) == {1, 32}
+
+
+def test_what_was_edited_after_somebody_left_is_not_pushed_to_them(house: House) -> None:
+    """The function knows them from before."""
+    alice, bob = house.connect("alice"), house.connect("bob")
+    alice.ok("group.create", {"gid": "g", "name": "G", "members": ["bob", "carol"]})
+    house.fan_out()
+    house.checks.clear()
+    said = alice.say("before", "c1", conv="g:g")
+    house.fan_out()
+    house.make_next_check()  # who is in the group is known now
+    alice.ok("group.remove", {"conv": "g:g", "users": ["bob"]})
+    alice.ok("message.edit", {"conv": "g:g", "seq": said["seq"], "body": {"text": "secret"}})
+    bob.pushes.clear()
+    house.redeliver()
+
+    assert said["seq"] in bob.seen()
+    assert "secret" not in json.dumps(bob.pushes)
+
+
+def test_when_the_next_check_cannot_be_queued_there_is_none(house: House, people: tuple[Device, Device]) -> None:
+    alice, bob = people
+    alice.say("x", "c1", to="bob")
+    house.fan_out()
+    bob.pushes.clear()
+
+    def fail(call: Call) -> None:
+        if call.service == "sqs":
+            raise ConnectTimeoutError(endpoint_url="x")
+
+    with house.watched(before=fail):
+        house.redeliver()
+
+    assert bob.seen() == [1]
+
+
 def test_a_batch_is_looked_at_once(house: House, people: tuple[Device, Device]) -> None:
     alice, _ = people
     for i in range(10):
@@ -189,6 +283,38 @@ def test_who_was_removed_meanwhile_gets_what_they_could_see_and_no_more(house: H
 
     assert set(bob.seen()) == {2, 3}
     assert "not for bob" not in json.dumps(bob.pushes)
+
+
+def test_a_repair_of_one_member_is_no_small_group(house: House) -> None:
+    names = [f"u{i}" for i in range(ACKNOWLEDGING)]
+    alice, bob = house.connect("alice"), house.connect("u0")
+    alice.ok("group.create", {"gid": "g", "name": "G", "members": names})
+    house.fan_out()
+    house.checks.clear()
+
+    def fail(call: Call) -> None:
+        if call.user == "u0" and call.sort_key.startswith("CONV#"):
+            raise ConnectTimeoutError(endpoint_url="x")
+
+    alice.say("x", "c1", conv="g:g")
+    with house.watched(before=fail):
+        house.deliver(house.take())
+    house.fan_out()
+
+    assert bob.seen()
+    assert house.checks == []
+
+
+def test_who_has_just_left_does_not_count(house: House) -> None:
+    names = [f"u{i}" for i in range(ACKNOWLEDGING)]
+    alice, _ = house.connect("alice"), house.connect("u0")
+    alice.ok("group.create", {"gid": "g", "name": "G", "members": names})
+    house.fan_out()
+    house.checks.clear()
+    alice.ok("group.remove", {"conv": "g:g", "users": ["u9"]})
+    house.fan_out()
+
+    assert len(house.checks) == 1
 
 
 @pytest.mark.parametrize(("members", "checks"), [(ACKNOWLEDGING, 1), (ACKNOWLEDGING + 1, 0)])

@@ -92,7 +92,6 @@ NEEDS: dict[str, set[tuple[str, str]]] = {
     "broadcast": {
         ("dynamodb:BatchGetItem", "ConversationTable"),
         ("dynamodb:GetItem", "ConversationTable"),
-        ("dynamodb:Query", "ConversationTable"),
         ("dynamodb:Query", "AudienceTable"),
         ("dynamodb:BatchGetItem", "ConnectionTable"),
         ("dynamodb:UpdateItem", "ConnectionTable"),
@@ -426,7 +425,7 @@ def batches_fail(house: House, alice: Device) -> None:
         url = house.parts_url if parts else house.queue_url
         house.sqs.send_message(QueueUrl=url, MessageBody="{}", MessageGroupId="m", MessageDeduplicationId=f"m{parts}")
         record = house.take(parts=parts)[0]
-        part = '{"v":1,"conv":"g:g","first":1,"last":1,"number":0,"of":1,"origins":{}}'
+        part = '{"v":1,"conv":"g:g","seqs":[1],"number":0,"of":1,"origins":{}}'
         again = {**record, "body": part} if parts else record
 
         def fail(call: Call) -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from im.aws.check_queue import MAX_DELAY_S
+from im.aws.retries import delay_s
 from im.domain.ids import ConvId, Seq
 from im.flows.redeliver import LATER
 from im.store import keys
@@ -64,7 +65,7 @@ def test_there_is_no_table_that_this_does_not_know() -> None:
 # ---- queues ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "tries"), [("Fanout", 10), ("Broadcast", 3)])
+@pytest.mark.parametrize(("name", "tries"), [("Fanout", 10), ("Broadcast", 8)])
 def test_work_that_fails_comes_again_in_order_and_ends_where_somebody_looks(name: str, tries: int) -> None:
     queues = of_type("AWS::SQS::Queue")
     queue, dead = queues[f"{name}Queue"], queues["FanoutDeadLetterQueue"]
@@ -76,7 +77,9 @@ def test_work_that_fails_comes_again_in_order_and_ends_where_somebody_looks(name
         assert each["SqsManagedSseEnabled"] is True
     assert queue["VisibilityTimeout"] >= 6 * timeout
     assert queue["RedrivePolicy"]["deadLetterTargetArn"] == "FanoutDeadLetterQueue.Arn"
-    assert queue["RedrivePolicy"]["maxReceiveCount"] >= tries
+    assert queue["RedrivePolicy"]["maxReceiveCount"] == tries
+    waits = [delay_s(receives) for receives in range(1, tries + 1)]
+    assert 5 * 60 < sum(waits) < queue["MessageRetentionPeriod"], "an outage of some minutes is none of a human's"
     assert dead["MessageRetentionPeriod"] > queue["MessageRetentionPeriod"]
     assert (queue["DeduplicationScope"], queue["FifoThroughputLimit"]) == ("messageGroup", "perMessageGroupId")
     assert "ContentBasedDeduplication" not in queue
@@ -98,7 +101,7 @@ def test_checks_come_in_any_order_and_are_given_up_when_they_are_of_no_use() -> 
     assert queue["VisibilityTimeout"] >= 6 * function_timeout(FUNCTION_RESOURCES["RedeliveryFunction"])
     latest = template()["Parameters"]["RedeliverAfterSeconds"]["MaxValue"] * LATER
     assert latest <= MAX_DELAY_S, "SQS delays nothing for longer"
-    assert queue["MessageRetentionPeriod"] >= latest
+    assert queue["MessageRetentionPeriod"] > latest + 10 * 60, "it counts from the sending on"
     assert queue["SqsManagedSseEnabled"] is True
 
 
@@ -135,7 +138,7 @@ def test_a_part_of_a_push_has_the_whole_time_of_a_function() -> None:
 def test_letters_that_nobody_could_deliver_ring() -> None:
     alarms = of_type("AWS::CloudWatch::Alarm")
     watched = {
-        (alarm["MetricName"], dimension["Value"])
+        (alarm.get("MetricName"), dimension["Value"])
         for alarm in alarms.values()
         for dimension in alarm.get("Dimensions", [])
     }
@@ -143,6 +146,35 @@ def test_letters_that_nobody_could_deliver_ring() -> None:
     assert ("ApproximateNumberOfMessagesVisible", "FanoutDeadLetterQueue.QueueName") in watched
     assert ("ApproximateAgeOfOldestMessage", "FanoutQueue.QueueName") in watched
     assert ("ApproximateAgeOfOldestMessage", "BroadcastQueue.QueueName") in watched
+
+
+def test_a_function_that_dies_over_a_batch_rings() -> None:
+    alarm = of_type("AWS::CloudWatch::Alarm")["FunctionDiedAlarm"]
+    metrics = [query["MetricStat"]["Metric"] for query in alarm["Metrics"] if "MetricStat" in query]
+    sources = {mapping["FunctionName"] for mapping in of_type("AWS::Lambda::EventSourceMapping").values()}
+
+    assert {metric["Dimensions"][0]["Value"] + ".Arn" for metric in metrics} == sources
+    assert {metric["MetricName"] for metric in metrics} == {"Errors"}
+    ids = {query["Id"] for query in alarm["Metrics"] if "MetricStat" in query}
+    assert all(f"FILL({name}, 0)" in alarm["Metrics"][0]["Expression"] for name in ids)
+
+
+def test_one_line_is_enough_for_what_is_lost_or_stands_still() -> None:
+    alarm = of_type("AWS::CloudWatch::Alarm")["StuckAlarm"]
+    filters = {f["LogGroupName"]: f["FilterPattern"] for f in stuck_filters()}
+
+    assert (alarm["Threshold"], alarm["EvaluationPeriods"]) == (0, 1)
+    assert filters == {
+        "FanoutLogs": '{ $.message = "still failing" }',
+        "BroadcastLogs": '{ $.message = "still failing" }',
+        "AuditLogs": '{ $.level = "ERROR" }',
+    }
+
+
+def stuck_filters() -> list[dict[str, Any]]:
+    return [
+        f for f in of_type("AWS::Logs::MetricFilter").values() if f["MetricTransformations"][0]["MetricName"] == "Stuck"
+    ]
 
 
 # ---- functions -------------------------------------------------------------------------------------------------------

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from im.aws.part_queue import Part, SqsPartQueue, decode, encode
-from im.aws.queue import MAX_BATCH, MAX_ID, NotQueued, UnreadableMessage
+from im.aws.failures import NotQueued
+from im.aws.part_queue import MAX_ENTRIES, Part, SqsPartQueue, decode, encode
+from im.aws.queue import MAX_BATCH, MAX_ID, NewerMessage, UnreadableMessage
 from im.domain.ids import ConnectionId, ConvId, Seq
 from tests.unit.aws.not_messages import NOT_MESSAGES
 
 
-def part(number: int = 0, of: int = 1, conv: str = "g:a", first: int = 7, last: int = 9, **more: Any) -> Part:
-    return Part(ConvId(conv), Seq(first), Seq(last), number, of, **more)
+def part(number: int = 0, of: int = 1, conv: str = "g:a", seqs: Iterable[int] = (7, 8, 9), **more: Any) -> Part:
+    return Part(ConvId(conv), tuple(map(Seq, seqs)), number, of, **more)
 
 
 seqs = st.integers(1, 10**12)
 parts = st.builds(
-    lambda conv, ends, of, number, origins: Part(
-        ConvId(conv), Seq(min(ends)), Seq(max(ends)), number % of, of, {Seq(s): ConnectionId(c) for s, c in origins}
+    lambda conv, some, of, number, origins: part(
+        number % of, of, conv, sorted(some), origins={Seq(s): ConnectionId(c) for s, c in origins}
     ),
     conv=st.sampled_from(["g:a", f"g:{'x' * 64}"]),
-    ends=st.tuples(seqs, seqs),
+    some=st.sets(seqs, min_size=1, max_size=MAX_ENTRIES),
     of=st.sampled_from([1, 2, 4, 8, 16]),
     number=st.integers(0, 15),
     origins=st.lists(st.tuples(seqs, st.sampled_from(["conn-1=", "ABCDEeZBCGwCJaQ="])), max_size=10),
@@ -38,11 +40,11 @@ def test_a_part_comes_out_as_it_went_in(sent: Part) -> None:
 
 
 def test_a_part_is_small_however_long_its_entries_are() -> None:
-    longest = part(conv=f"g:{'x' * 64}", first=10**12 - 10, last=10**12 - 1)
-    origins = {Seq(10**12 - i): ConnectionId("A" * 20) for i in range(1, 11)}
+    seqs = range(10**12 - 10, 10**12)
+    origins = {Seq(seq): ConnectionId("A" * 20) for seq in seqs}
 
-    assert len(encode(longest)) <= 200
-    assert len(encode(part(conv=longest.conv, origins=origins))) <= 200 + 10 * 40
+    assert len(encode(part(conv=f"g:{'x' * 64}", seqs=seqs))) <= 320
+    assert len(encode(part(conv=f"g:{'x' * 64}", seqs=seqs, origins=origins))) <= 320 + 10 * 40
 
 
 GOOD: dict[str, Any] = json.loads(encode(part(1, 4, origins={Seq(7): ConnectionId("conn-1=")})))
@@ -50,17 +52,19 @@ GOOD: dict[str, Any] = json.loads(encode(part(1, 4, origins={Seq(7): ConnectionI
 UNREADABLE = {
     **NOT_MESSAGES,
     "an entry": json.dumps({"v": 1, "entry": {"conv": "g:a", "seq": 1}, "origin": None}),
-    "another version": json.dumps(GOOD | {"v": 2}),
+    "an older version": json.dumps(GOOD | {"v": 0}),
     **{f"no {name}": json.dumps({k: v for k, v in GOOD.items() if k != name}) for name in GOOD},
     **{f"{name} is null": json.dumps(GOOD | {name: None}) for name in GOOD},
     **{f"{name} is a list": json.dumps(GOOD | {name: []}) for name in GOOD},
     **{f"{name} is a word": json.dumps(GOOD | {name: "x"}) for name in GOOD},
-    "first is infinite": json.dumps(GOOD | {"first": float("inf")}),
-    "last is no number": json.dumps(GOOD | {"last": float("nan")}),
+    "one is infinite": json.dumps(GOOD | {"seqs": [7, float("inf")]}),
+    "one is no number": json.dumps(GOOD | {"seqs": [float("nan")]}),
     "an origin of no entry": json.dumps(GOOD | {"origins": {"x": "conn-1="}}),
-    "ends before it begins": json.dumps(GOOD | {"first": 9, "last": 8}),
-    "begins before the log": json.dumps(GOOD | {"first": 0}),
-    "begins below the log": json.dumps(GOOD | {"first": -5}),
+    "ends before it begins": json.dumps(GOOD | {"seqs": [9, 8]}),
+    "one twice": json.dumps(GOOD | {"seqs": [8, 8]}),
+    "begins before the log": json.dumps(GOOD | {"seqs": [0]}),
+    "begins below the log": json.dumps(GOOD | {"seqs": [-5, 7]}),
+    "more than a batch": json.dumps(GOOD | {"seqs": list(range(1, MAX_ENTRIES + 2))}),
     "one part too far": json.dumps(GOOD | {"number": 4}),
     "below the first part": json.dumps(GOOD | {"number": -1}),
     "of no parts": json.dumps(GOOD | {"number": 0, "of": 0}),
@@ -77,8 +81,13 @@ def test_what_is_none_of_ours_is_unreadable(body: str) -> None:
 def test_no_message_raises_anything_but_that_it_is_unreadable(changes: dict[str, Any]) -> None:
     try:
         decode(json.dumps(GOOD | changes))
-    except UnreadableMessage:
+    except (UnreadableMessage, NewerMessage):
         return
+
+
+def test_a_newer_version_is_for_a_newer_program() -> None:
+    with pytest.raises(NewerMessage):
+        decode(json.dumps(GOOD | {"v": 2}))
 
 
 class Client:
@@ -120,8 +129,8 @@ def test_parts_are_queued_ten_a_request_each_in_a_group_of_its_own(of: int, requ
 
 def test_the_same_part_is_one_message_and_the_next_entries_another_one_of_its_group() -> None:
     client = Client()
-    for first, last in ((7, 9), (7, 9), (10, 10), (7, 8), (8, 9)):
-        queue(client).put_all([part(first=first, last=last)])
+    for seqs in ((7, 8, 9), (7, 8, 9), (10,), (7, 9), (8, 9)):
+        queue(client).put_all([part(seqs=seqs)])
 
     ids = [message["MessageDeduplicationId"] for message in client.sent]
     assert ids[0] == ids[1]
@@ -139,7 +148,7 @@ def test_parts_of_two_groups_wait_for_nothing_of_each_other() -> None:
 
 def test_names_are_no_longer_than_sqs_allows() -> None:
     client = Client()
-    queue(client).put_all([part(15, 16, conv=f"g:{'x' * 64}", first=10**12 - 1, last=10**12 - 1)])
+    queue(client).put_all([part(15, 16, conv=f"g:{'x' * 64}", seqs=range(10**12 - 10, 10**12))])
 
     (message,) = client.sent
     assert all(0 < len(message[name]) <= MAX_ID for name in ("MessageGroupId", "MessageDeduplicationId"))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from im.aws.queue import MAX_ID, FanoutQueue, Queued, UnreadableMessage, decode, encode
+from im.aws.queue import MAX_ID, FanoutQueue, NewerMessage, Queued, UnreadableMessage, decode, encode
 from im.domain.entries import MAX_BODY_BYTES, Entry, Forwarded
 from im.domain.ids import Cmid, ConnectionId, ConvId, Seq, UserId
 from im.domain.message_state import Edited, Reaction, State
@@ -99,7 +99,8 @@ NEW = {"large": 0, "prior": 0, "forwarded": None}
 
 UNREADABLE = {
     **NOT_MESSAGES,
-    "another version": json.dumps(GOOD | {"v": 2}),
+    "an older version": json.dumps(GOOD | {"v": 0}),
+    "no version": json.dumps(GOOD | {"v": "2"}),
     "entry is null": json.dumps(GOOD | {"entry": None}),
     "entry is a list": json.dumps(GOOD | {"entry": []}),
     "no origin": json.dumps({k: v for k, v in GOOD.items() if k != "origin"}),
@@ -176,3 +177,17 @@ def test_long_names_stay_apart() -> None:
 
 def test_a_message_carries_every_field_of_its_entry() -> None:
     assert set(GOOD["entry"]) == {field.name for field in fields(Entry)} - {"state"}
+
+
+def test_a_newer_version_is_for_a_newer_program() -> None:
+    with pytest.raises(NewerMessage):
+        decode(json.dumps(GOOD | {"v": 2}))
+
+
+def test_a_repeat_of_what_was_changed_meanwhile_says_so() -> None:
+    """Its body is not the one that it was sent with, and its state does not travel."""
+    entry = decode(json.dumps(GOOD)).entry
+    changed = replace(entry, state=State(changed=Seq(9)))
+
+    assert not decode(encode(Queued(entry, None))).changed
+    assert decode(encode(Queued(changed, None))).changed

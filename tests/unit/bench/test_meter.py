@@ -227,7 +227,7 @@ def test_a_message_is_billed_with_its_request_reply_functions_and_pushes(house: 
 
     assert bob.seen() == [2]
     assert (bill.writes, bill.reads) == (4, 1.5)
-    assert (bill.queue, bill.pushes, bill.frames) == (1, 1, 2)
+    assert (bill.queue, bill.pushes, bill.frames) == (2, 1, 2), "the entry, and the check whether it has arrived"
     assert [one.function for one in bill.invocations] == ["message", "fanout"]
     assert bill.dollars > bill.database_dollars == pytest.approx((4 * 0.625 + 1.5 * 0.125) / 1_000_000)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from im.aws.queue import UnreadableMessage
+from im.aws.part_queue import seqs_of
+from im.aws.queue import UnreadableMessage, message_of
 from im.domain.conversation import parse_conversation
 from im.domain.errors import BadRequest
 from im.domain.ids import ConnectionId, ConvId, Seq, UserId
@@ -26,8 +27,8 @@ class Check:
     """Entries of a conversation, by seq, that were pushed to some users."""
 
     conv: ConvId
-    first: Seq
-    last: Seq
+    seqs: tuple[Seq, ...]
+    """Ascending, at most 10."""
     users: tuple[UserId, ...]
     round: int = 1
     """Which check of these entries it is."""
@@ -55,8 +56,7 @@ def encode(check: Check) -> str:
         {
             "v": VERSION,
             "conv": check.conv,
-            "first": check.first,
-            "last": check.last,
+            "seqs": check.seqs,
             "users": check.users,
             "round": check.round,
             "origins": dict(check.origins),
@@ -66,21 +66,15 @@ def encode(check: Check) -> str:
 
 
 def decode(body: str) -> Check:
-    """What a queue message carries. Raises UnreadableMessage."""
+    """What a queue message carries. Raises UnreadableMessage, NewerMessage."""
     try:
-        message: dict[str, Any] = json.loads(body)
-        if message["v"] != VERSION:
-            raise UnreadableMessage(f"version {message['v']}")
-        check = Check(
+        message = message_of(body, VERSION)
+        return Check(
             conv=parse_conversation(str(message["conv"]), "conv").conv,
-            first=Seq(int(message["first"])),
-            last=Seq(int(message["last"])),
+            seqs=seqs_of(message),
             users=tuple(UserId(str(user)) for user in message["users"]),
             round=int(message["round"]),
             origins={Seq(int(seq)): ConnectionId(str(origin)) for seq, origin in message["origins"].items()},
         )
     except (BadRequest, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
         raise UnreadableMessage(repr(e)) from e
-    if not 1 <= check.first <= check.last:
-        raise UnreadableMessage("no such entries")
-    return check

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from im.aws.queue import MAX_BATCH, NotQueued, UnreadableMessage, short
+from im.aws.failures import NotQueued
+from im.aws.queue import MAX_BATCH, UnreadableMessage, message_of, short
 from im.domain.conversation import parse_conversation
 from im.domain.errors import BadRequest
 from im.domain.ids import ConnectionId, ConvId, Seq
@@ -17,14 +18,17 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 
+MAX_ENTRIES: Final = 10
+"""As many as a batch of the fan-out queue brings."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """Entries of a conversation, by seq, on their way to one part of its audience."""
 
     conv: ConvId
-    first: Seq
-    last: Seq
+    seqs: tuple[Seq, ...]
+    """Ascending, at most MAX_ENTRIES."""
     number: int
     """Which of them, from 0."""
     of: int
@@ -50,7 +54,7 @@ class SqsPartQueue:
                         "Id": str(part.number),
                         "MessageBody": encode(part),
                         "MessageGroupId": short(f"{part.conv}#{part.number}"),
-                        "MessageDeduplicationId": short(f"{part.conv}#{part.number}:{part.first}-{part.last}"),
+                        "MessageDeduplicationId": short(f"{part.conv}#{part.number}:{','.join(map(str, part.seqs))}"),
                     }
                     for part in parts[start : start + MAX_BATCH]
                 ],
@@ -60,13 +64,12 @@ class SqsPartQueue:
 
 
 def encode(part: Part) -> str:
-    """The body of a queue message. Some 150 bytes, and 40 for each origin: the entries are read again by seq."""
+    """The body of a queue message. 320 bytes at most, and 40 for each origin: the entries are read again by seq."""
     return json.dumps(
         {
             "v": VERSION,
             "conv": part.conv,
-            "first": part.first,
-            "last": part.last,
+            "seqs": part.seqs,
             "number": part.number,
             "of": part.of,
             "origins": dict(part.origins),
@@ -76,21 +79,27 @@ def encode(part: Part) -> str:
 
 
 def decode(body: str) -> Part:
-    """What a queue message carries. Raises UnreadableMessage."""
+    """What a queue message carries. Raises UnreadableMessage, NewerMessage."""
     try:
-        message: dict[str, Any] = json.loads(body)
-        if message["v"] != VERSION:
-            raise UnreadableMessage(f"version {message['v']}")
+        message = message_of(body, VERSION)
         part = Part(
             conv=parse_conversation(str(message["conv"]), "conv").conv,
-            first=Seq(int(message["first"])),
-            last=Seq(int(message["last"])),
+            seqs=seqs_of(message),
             number=int(message["number"]),
             of=int(message["of"]),
             origins={Seq(int(seq)): ConnectionId(str(origin)) for seq, origin in message["origins"].items()},
         )
     except (BadRequest, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
         raise UnreadableMessage(repr(e)) from e
-    if not 0 <= part.number < part.of or not 1 <= part.first <= part.last:
+    if not 0 <= part.number < part.of:
         raise UnreadableMessage("no such part")
     return part
+
+
+def seqs_of(message: Mapping[str, Any]) -> tuple[Seq, ...]:
+    """The entries that a message names. Not all from the first to the last: a batch may hold one of today, and one of
+    last week that comes late. Raises UnreadableMessage, LookupError, TypeError, ValueError."""
+    seqs = [int(seq) for seq in message["seqs"]]
+    if not 1 <= len(seqs) <= MAX_ENTRIES or seqs[0] < 1 or seqs != sorted(set(seqs)):
+        raise UnreadableMessage("no such entries")
+    return tuple(map(Seq, seqs))

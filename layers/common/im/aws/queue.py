@@ -9,6 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from botocore.exceptions import ClientError
+
+from im.aws.failures import OURS, NotQueued, is_ours
 from im.domain.conversation import parse_conversation
 from im.domain.entries import Entry, Forwarded
 from im.domain.errors import BadRequest
@@ -41,14 +44,16 @@ class Queued:
     """The one member that it is for: the others have it already."""
     found: bool = False
     """Whether the auditor has queued it: the function that stored it had not."""
+    changed: bool = False
+    """Whether it had been changed when it was queued: by a repeat, then."""
 
 
 class UnreadableMessage(Exception):
     """A queue message that is none of ours; it can only go to the dead-letter queue."""
 
 
-class NotQueued(Exception):
-    """SQS could not take some messages; it may the next time."""
+class NewerMessage(Exception):
+    """A queue message of a newer version of this program, which is being deployed, or was rolled back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +79,23 @@ class FanoutQueue:
     def put_found(self, entries: Sequence[Entry]) -> None:
         """Queue what is perhaps not queued yet: what `put` has queued within the last five minutes, SQS drops.
 
-        1 request for every 10 entries, and for every 256 KiB. Raises NotQueued when SQS could not take some. What it
-        will never take is logged and left out.
+        1 request for every 10 entries, and for every 256 KiB. Raises NotQueued, and what boto3 raises, when SQS could
+        not take some. What can never be queued is logged and left out: no other entry may wait for it.
         """
-        for some in _requests([(entry, encode(Queued(entry, None, found=True))) for entry in entries]):
+        bodies: list[tuple[Entry, str]] = []
+        for entry in entries:
+            try:
+                body = encode(Queued(entry, None, found=True))
+                body.encode()  # SQS takes UTF-8
+            except ValueError as e:
+                _left_out(entry, type(e).__name__)
+            else:
+                bodies.append((entry, body))
+        for some in _requests(bodies):
+            self._put_found(some)
+
+    def _put_found(self, some: Sequence[tuple[Entry, str]]) -> None:
+        try:
             out = self.client.send_message_batch(
                 QueueUrl=self.url,
                 Entries=[
@@ -90,13 +108,21 @@ class FanoutQueue:
                     for i, (entry, body) in enumerate(some)
                 ],
             )
-            failed = out.get("Failed", [])
-            for one in failed:
-                if one["SenderFault"]:
-                    entry, _ = some[int(one["Id"])]
-                    log.error("SQS refuses an entry", extra={"conv": entry.conv, "seq": entry.seq, "why": one["Code"]})
-            if passing := sorted({one["Code"] for one in failed if not one["SenderFault"]}):
-                raise NotQueued(", ".join(passing))
+        except ClientError as e:
+            if not is_ours(e):
+                raise
+            if len(some) == 1:
+                _left_out(some[0][0], e.response["Error"]["Code"])
+                return
+            for one in some:
+                self._put_found([one])
+            return
+        failed = {int(one["Id"]): one["Code"] for one in out.get("Failed", [])}
+        for i, code in failed.items():
+            if code in OURS:
+                _left_out(some[i][0], code)
+        if passing := sorted(set(failed.values()) - OURS):
+            raise NotQueued(", ".join(passing))
 
     def put_for(self, user: UserId, queued: Queued) -> None:
         """Queue an entry again for one member alone, in a group of its own: it waits for nobody and nobody for it."""
@@ -114,10 +140,17 @@ def encode(queued: Queued) -> str:
 
     SQS turns U+FFFE and U+FFFF, which JSON allows, into U+FFFD: they travel as escapes.
     """
-    # Without its state: what comes late is read again before it is pushed (flows/push_entries.py).
+    # Without its state: what comes late or was changed is read again before it is pushed (flows/push_entries.py).
     entry = {name: value for name, value in asdict(queued.entry).items() if name != "state"}
     body = json.dumps(
-        {"v": VERSION, "entry": entry, "origin": queued.origin, "only": queued.only, "found": queued.found},
+        {
+            "v": VERSION,
+            "entry": entry,
+            "origin": queued.origin,
+            "only": queued.only,
+            "found": queued.found,
+            "changed": queued.changed or bool(queued.entry.state.changed),
+        },
         ensure_ascii=False,
         separators=(",", ":"),
     )
@@ -125,11 +158,9 @@ def encode(queued: Queued) -> str:
 
 
 def decode(body: str) -> Queued:
-    """What a queue message carries. Raises UnreadableMessage."""
+    """What a queue message carries. Raises UnreadableMessage, NewerMessage."""
     try:
-        message: dict[str, Any] = json.loads(body)
-        if message["v"] != VERSION:
-            raise UnreadableMessage(f"version {message['v']}")
+        message = message_of(body, VERSION)
         fields = message["entry"]
         entry = Entry(
             conv=parse_conversation(str(fields["conv"]), "conv").conv,
@@ -156,7 +187,21 @@ def decode(body: str) -> Queued:
         origin=ConnectionId(str(origin)) if origin is not None else None,
         only=UserId(str(only)) if only is not None else None,
         found=message.get("found") is True,
+        changed=message.get("changed") is True,
     )
+
+
+def message_of(body: str, version: int) -> dict[str, Any]:
+    """A body of ours, whose version must be this one. Raises UnreadableMessage, NewerMessage, and what json raises."""
+    message: dict[str, Any] = json.loads(body)
+    if message["v"] != version:
+        kind = NewerMessage if isinstance(message["v"], int) and message["v"] > version else UnreadableMessage
+        raise kind(f"version {str(message['v'])[:20]}")
+    return message
+
+
+def _left_out(entry: Entry, why: str) -> None:
+    log.error("an entry can never be queued", extra={"conv": entry.conv, "seq": entry.seq, "why": why})
 
 
 def _requests(messages: Sequence[tuple[Entry, str]]) -> Iterator[Sequence[tuple[Entry, str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 FIRST_S: Final = 2
 LONGEST_S: Final = 180
 """As the visibility timeout of the queues, which counts when a function dies."""
+
+log = logging.getLogger("im")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Retries:
     def soon(self, messages: Sequence[Retry]) -> None:
         """Let messages come again after 2 s, 4 s, 8 s … 180 s, by how often they have failed. 1 request a 10."""
         for start in range(0, len(messages), MAX_BATCH):
-            self.client.change_message_visibility_batch(
+            out = self.client.change_message_visibility_batch(
                 QueueUrl=self.url,
                 Entries=[
                     {
@@ -46,6 +49,8 @@ class Retries:
                     for i, message in enumerate(messages[start : start + MAX_BATCH])
                 ],
             )
+            if failed := out.get("Failed"):
+                log.error("some come later", extra={"why": sorted({one["Code"] for one in failed})})
 
 
 def delay_s(receive_count: int) -> int:

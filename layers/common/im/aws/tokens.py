@@ -89,6 +89,9 @@ class TokenVerifier:
         if len(token) > MAX_TOKEN_BYTES:
             raise BadToken("larger than 8 KiB")
         claims = self._claims(token)
+        # PyJWT takes what int() takes, and `true`; RFC 7519 says that a NumericDate is a number.
+        if any(type(claims[name]) not in {int, float} for name in ("exp", "iat", "nbf") if name in claims):
+            raise BadToken("a time that is no number")
         subject = claims["sub"]
         if not isinstance(subject, str) or not USER_ID.fullmatch(subject):
             raise BadToken("sub is no user id")
@@ -103,7 +106,8 @@ class TokenVerifier:
                 except jwt.InvalidSignatureError as e:
                     reason = e
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as e:
-            raise BadToken(repr(e)) from e
+            # Other errors than PyJWT's own may quote the token.
+            raise BadToken(repr(e) if isinstance(e, jwt.PyJWTError) else type(e).__name__) from e
         raise BadToken(repr(reason)) from reason
 
     def _decode(self, token: str, key: Any) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from im.aws.queue import Queued
 from im.domain.ids import ConvId, UserId
 from im.flows.members import MemberLists
 from im.flows.ports import Clock, PartQueue
-from im.flows.push_entries import EntryPusher, Pushed
+from im.flows.push_entries import EntryPusher, Pushed, read_again
 from im.store.audience import SHARDS, AudienceStore
 from im.store.conversations import ConversationStore
 
@@ -52,14 +52,13 @@ class Broadcast:
         if of == 1:
             return self._push_to(conv, queued, range(SHARDS), deadline, skip), 0
         origins = {q.entry.seq: q.origin for q in queued if q.origin is not None}
-        first, last = queued[0].entry.seq, queued[-1].entry.seq
-        self.parts.put_all([Part(conv, first, last, number, of, origins) for number in range(of)])
+        seqs = tuple(q.entry.seq for q in queued)
+        self.parts.put_all([Part(conv, seqs, number, of, origins) for number in range(of)])
         return Pushed(), of
 
     def push_part(self, part: Part, deadline: int) -> Pushed:
-        """Do one part of the work. ½ R a 4 KiB of entries, then as `push`. Raises when something cannot be read."""
-        entries = self.log.between(part.conv, part.first, part.last)
-        queued = [Queued(entry, part.origins.get(entry.seq)) for entry in entries]
+        """Do one part of the work. 1 R an entry, then as `push`. Raises when something cannot be read."""
+        queued = read_again(self.log, part.conv, part.seqs, part.origins)
         return (
             self._push_to(part.conv, queued, range(part.number, SHARDS, part.of), deadline, (), as_now=True)
             if queued

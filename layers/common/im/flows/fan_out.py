@@ -6,7 +6,6 @@ connection lookup a member, one push a connection. In a large group there is no 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,13 +16,11 @@ from im.domain.entries import Entry, epoch_before
 from im.domain.group import Spans
 from im.domain.ids import ConvId, UserId
 from im.flows.fan_out_large import LargeFanOut
-from im.flows.fanned_out import FannedOut
+from im.flows.fanned_out import FannedOut, is_known
 from im.flows.members import MemberLists, NowLarge, peers_of
-from im.flows.push_entries import EntryPusher
+from im.flows.push_entries import EntryPusher, Pushed
 from im.flows.redeliver import Checks
 from im.flows.row_writes import RowWriter
-
-log = logging.getLogger("im")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +58,16 @@ class FanOut:
         except NowLarge:
             # These entries come late: all members' rows are completed by newer ones. What is left to do is the same.
             return self.large.deliver(conv, queued, deadline)
+        members = sum(spans[-1].last is None for spans in people.values())
         if (only := queued[0].only) is not None:
             people = {only: people[only]} if only in people else {}
         written = self.rows.write(conv, queued, people)
         recipients = {user: spans for user, spans in people.items() if written[user] is not None}
+        if is_known(queued, written, self.rows.clock()):
+            return FannedOut.of(len(people), written, Pushed())
         pushed = self.pusher.push(queued, recipients, deadline)
-        try:
-            self.checks.after_push(conv, queued, len(people), pushed)
-        except Exception:  # whoever missed the push finds the hole without it
-            log.exception("no check is queued", extra={"conv": conv})
-        return FannedOut.of(len(people), written, pushed)
+        self.checks.after_push(conv, queued, members, pushed, deadline)
+        return FannedOut.of(len(people), written, pushed, found=sum(q.found for q in queued))
 
     def _people(self, conv: ConvId, entries: Sequence[Entry]) -> Mapping[UserId, Spans]:
         conversation = parse_conversation(conv, "conv")

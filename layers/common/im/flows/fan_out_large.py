@@ -20,10 +20,10 @@ from im.domain.group_entries import added_by, ends_group
 from im.domain.group_rules import EVERYBODY
 from im.domain.ids import ConvId, Seq, UserId
 from im.flows.broadcast import Broadcast
-from im.flows.fanned_out import FannedOut
+from im.flows.fanned_out import FannedOut, is_known
 from im.flows.members import MemberLists
 from im.flows.ports import Clock
-from im.flows.push_entries import EntryPusher
+from im.flows.push_entries import EntryPusher, Pushed
 from im.flows.row_writes import RowWriter
 from im.store.audience import AudienceStore
 from im.store.connections import ConnectionStore
@@ -87,14 +87,17 @@ class LargeFanOut:
             mention=max(everybody, default=Seq(0)),
             ends=ends_group(entries[-1]),
         )
-        self.inbox.deliver_to_all(conv, newest, self.clock())
+        moved = self.inbox.deliver_to_all(conv, newest, self.clock())
+        if not moved and is_known(queued, written, self.clock()):
+            return FannedOut.of(len(people), written, Pushed())
+        found = sum(q.found for q in queued)
         pushed = self.pusher.push(queued, left, deadline)
         try:
             broadcast, parts = self.broadcast.push(conv, queued, deadline, head.member_count, skip=left.keys())
         except Exception:  # the rows are right, and clients find out: nothing that the others should wait for
             log.exception("nobody is pushed to", extra={"conv": conv})
-            return FannedOut.of(len(people), written, pushed)
-        return FannedOut.of(len(people), written, pushed + broadcast, parts)
+            return FannedOut.of(len(people), written, pushed, found=found)
+        return FannedOut.of(len(people), written, pushed + broadcast, parts, found)
 
     def _prepare(self, conv: ConvId, since: Seq, epoch: Seq) -> None:
         """See to what entries of a large group rely on, as of the state `epoch`. 1 R when nothing is to be done.

@@ -12,12 +12,12 @@ from typing import Final
 from im.aws.queue import Queued
 from im.domain.entries import Entry
 from im.domain.group import Spans, visible
-from im.domain.ids import Seq, UserId
+from im.domain.ids import ConnectionId, ConvId, Seq, UserId
 from im.domain.push import PushOutcome
 from im.domain.signin import Slot
 from im.flows.ports import Clock, Pusher
 from im.flows.push_to import push_frames_to
-from im.flows.seen import answered, as_seen, quotes
+from im.flows.seen import answered, as_seen, known_at, quotes
 from im.store.connections import ConnectionStore
 from im.store.conversations import ConversationStore
 from im.wire.entries import push_frames
@@ -50,6 +50,15 @@ class Pushed:
         )
 
 
+def read_again(
+    log: ConversationStore, conv: ConvId, seqs: Sequence[Seq], origins: Mapping[Seq, ConnectionId]
+) -> list[Queued]:
+    """The entries as they are now, for those who see what came up to the newest of them. 1 R each."""
+    found = log.found([(conv, seq) for seq in seqs], consistent=True)
+    entries = [found[conv, seq] for seq in seqs if (conv, seq) in found]
+    return [Queued(known_at(entry, entries[-1].seq), origins.get(entry.seq)) for entry in entries]
+
+
 @dataclass(frozen=True, slots=True)
 class EntryPusher:
     """Pushes entries."""
@@ -67,7 +76,8 @@ class EntryPusher:
 
         ½ R a recipient and an answered message, 1 push a connection and 32 KiB. The connection that sent an entry does
         not get it. No push begins after `deadline`, in milliseconds since the epoch. Never raises: a client finds the
-        hole by itself. With `as_now` the entries have just been read; else those that come late are read again.
+        hole by itself. With `as_now` the entries have just been read (`known_at` the newest of them); else those that
+        come late are read again.
         """
         try:
             found = self.connections.of(list(recipients))
@@ -96,13 +106,16 @@ class EntryPusher:
     def _as_now(self, queued: Sequence[Queued]) -> list[Queued]:
         """What comes late (a repeat, a repair, a redrive) or was found, as it is now: it may be recalled. 1 R each."""
         said = [q for q in queued if q.entry.countable or q.entry.kind == "edit"]
-        late = [q.entry for q in said if q.found or self.clock() - q.entry.ts > LATE_MS]
+        late = [q.entry for q in said if q.found or q.changed or self.clock() - q.entry.ts > LATE_MS]
         found = self.log.found([(entry.conv, entry.seq) for entry in late], consistent=True) if late else {}
-        return [replace(q, entry=found.get((q.entry.conv, q.entry.seq), q.entry)) for q in queued]
+        newest = queued[-1].entry.seq
+        now = {place: known_at(entry, newest) for place, entry in found.items()}
+        return [replace(q, entry=now.get((q.entry.conv, q.entry.seq), q.entry)) for q in queued]
 
     def _answered(self, entries: Sequence[Entry]) -> Mapping[Seq, Entry]:
         try:
-            return answered(self.log, entries[0].conv, entries)
+            found = answered(self.log, entries[0].conv, entries)
+            return {seq: known_at(entry, entries[-1].seq) for seq, entry in found.items()}
         except Exception:  # a quote is a courtesy too
             log.exception("no quotes", extra={"conv": entries[0].conv})
             return {}

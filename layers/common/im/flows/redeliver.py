@@ -6,6 +6,7 @@ would find out at the next push or ping, which may be four minutes away.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -15,12 +16,14 @@ from im.aws.queue import Queued
 from im.domain.conversation import Direct, parse_conversation
 from im.domain.entries import Entry, epoch_before
 from im.domain.group import Spans, visible
-from im.domain.ids import ConvId, Seq, UserId
+from im.domain.ids import ConvId, UserId
 from im.flows.members import MemberLists, NowLarge, peers_of
-from im.flows.ports import CheckQueue
-from im.flows.push_entries import EntryPusher, Pushed
+from im.flows.ports import CheckQueue, Clock
+from im.flows.push_entries import EntryPusher, Pushed, read_again
 from im.store.conversations import ConversationStore
-from im.store.inbox import InboxStore
+from im.store.inbox import InboxStore, Marks
+
+log = logging.getLogger("im")
 
 ACKNOWLEDGING: Final = 100
 """Members of the largest group in which clients acknowledge (docs/protocol.md, What a client must do, 3)."""
@@ -31,6 +34,9 @@ ROUNDS: Final = 2
 LATER: Final = 3
 """How many times as long each check waits as the one before."""
 
+FAR: Final = 10
+"""Whoever has not acknowledged so many entries before these hears nothing, or has a hole in any case."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checks:
@@ -38,20 +44,33 @@ class Checks:
 
     queue: CheckQueue
     after_s: int
+    clock: Clock
 
-    def after_push(self, conv: ConvId, queued: Sequence[Queued], members: int, pushed: Pushed) -> None:
-        """Queue the check of entries that were just pushed, where clients acknowledge. 1 request, or none."""
-        if not self.after_s or not pushed.users or members > ACKNOWLEDGING:
+    def after_push(self, conv: ConvId, queued: Sequence[Queued], members: int, pushed: Pushed, deadline: int) -> None:
+        """Queue the check of entries that were just pushed, where clients acknowledge. 1 request, or none.
+
+        None after `deadline`, and never raises: whoever missed the push finds the hole without it.
+        """
+        if not pushed.users or members > ACKNOWLEDGING or self.clock() > deadline:
             return
         origins = {q.entry.seq: q.origin for q in queued if q.origin is not None}
-        first, last = queued[0].entry.seq, queued[-1].entry.seq
-        self.queue.put(Check(conv, first, last, tuple(sorted(pushed.users)), origins=origins), self.after_s)
+        seqs = tuple(q.entry.seq for q in queued)
+        self._put(Check(conv, seqs, tuple(sorted(pushed.users)), origins=origins), self.after_s)
 
     def next_round(self, check: Check, users: frozenset[UserId]) -> None:
-        """Queue the next check of entries that were pushed again to `users`. 1 request, none after the last round."""
+        """Queue the next check of entries that were pushed again to `users`. 1 request, none after the last round.
+        Never raises: the entries would be pushed once more at once."""
         if users and check.round < ROUNDS:
             after = self.after_s * LATER**check.round
-            self.queue.put(replace(check, users=tuple(sorted(users)), round=check.round + 1), after)
+            self._put(replace(check, users=tuple(sorted(users)), round=check.round + 1), after)
+
+    def _put(self, check: Check, after_s: int) -> None:
+        if not self.after_s:
+            return
+        try:
+            self.queue.put(check, after_s)
+        except Exception:
+            log.exception("no check is queued", extra={"conv": check.conv})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +84,34 @@ class Redelivery:
     checks: Checks
 
     def check(self, check: Check, deadline: int) -> Pushed:
-        """Push the entries again to those of the users who have not acknowledged them.
+        """Push the entries again to those of the users who have not received them, as far as their marks say.
 
-        ½ R a user; when somebody is behind 1 R a 4 KiB of the entries, ½ R for each who is behind, 1 push a connection,
-        1 request. An ack is a user's: when one of their devices has it, the others find a hole by themselves.
-        Pushes end at `deadline`, milliseconds since the epoch. Raises when something cannot be read.
+        ½ R a user; when somebody is behind 1 R an entry, ½ R for each who is behind, 1 push a connection, 1 request.
+        Marks are a user's: when one of their devices has acknowledged, the others find a hole by themselves. Whoever is
+        far behind gets the newest entry alone, and once: it makes the hole plain to a client that hears it, and is
+        little for one that does not. Pushes end at `deadline`, milliseconds since the epoch. Raises when something
+        cannot be read.
         """
-        acked = self.inbox.acked(check.users, check.conv)
-        behind = [user for user in check.users if acked.get(user, 0) < check.last]
-        entries = self.log.between(check.conv, check.first, check.last) if behind else []
-        if not entries:
+        marks = self.inbox.marks(check.users, check.conv)
+        if all(marks.get(user, NOTHING).acked >= check.seqs[-1] for user in check.users):
             return Pushed()
+        queued = read_again(self.log, check.conv, check.seqs, check.origins)
+        if not queued:
+            return Pushed()
+        entries = [q.entry for q in queued]
         people = self._people(check.conv, entries)
-        recipients = {
+        behind = {
             user: people[user]
-            for user in behind
-            if user in people and any(visible(people[user], e.seq) and e.seq > acked.get(user, 0) for e in entries)
+            for user in check.users
+            if user in people and _is_behind(user, people[user], marks.get(user, NOTHING), entries)
         }
-        if not recipients:
-            return Pushed()
-        queued = [Queued(entry, check.origins.get(entry.seq)) for entry in entries]
-        pushed = self.pusher.push(queued, recipients, deadline, as_now=True)
+        far = {user for user in behind if marks.get(user, NOTHING).acked < check.seqs[0] - FAR}
+        near = {user: spans for user, spans in behind.items() if user not in far}
+        pushed = self.pusher.push(queued, near, deadline, as_now=True) if near else Pushed()
         self.checks.next_round(check, pushed.users)
+        if far:
+            newest = {user: behind[user] for user in far}
+            pushed += self.pusher.push(queued[-1:], newest, deadline, as_now=True)
         return pushed
 
     def _people(self, conv: ConvId, entries: Sequence[Entry]) -> Mapping[UserId, Spans]:
@@ -94,6 +119,23 @@ class Redelivery:
         if isinstance(conversation, Direct):
             return peers_of(conversation)
         try:
-            return self.members.between(conv, epoch_before(entries[0]), Seq(entries[-1].epoch))
+            return self.members.between(conv, epoch_before(entries[0]), entries[-1].epoch)
         except NowLarge:
             return {}  # nobody acknowledges there any more
+
+
+NOTHING: Final = Marks()
+
+
+def _is_behind(user: UserId, spans: Spans, marks: Marks, entries: Sequence[Entry]) -> bool:
+    """Whether the marks of a user leave open that they have received what they may see of `entries`.
+
+    What others said has to be acknowledged, or read; what they said themself moves their read mark by itself, and has
+    to be acknowledged for the sake of their other devices, where nobody else has said anything.
+    """
+    theirs = [entry for entry in entries if visible(spans, entry.seq)]
+    others = [entry for entry in theirs if entry.sender != user]
+    if not others:
+        return bool(theirs) and marks.acked < theirs[-1].seq
+    has = marks.acked if len(others) < len(theirs) else max(marks.acked, marks.read)
+    return has < others[-1].seq

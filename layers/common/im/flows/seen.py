@@ -32,6 +32,12 @@ def as_seen(entry: Entry, spans: Spans) -> Entry:
     return entry if entry.state.changed in span else as_sent(entry)
 
 
+def known_at(entry: Entry, seq: Seq) -> Entry:
+    """An entry that was read just now, for those who are known to see what came up to `seq`: what changed it later they
+    may not see any more. Recalled it is for everybody."""
+    return as_sent(entry) if entry.state.changed > seq else entry
+
+
 def answered(
     log: ConversationStore, conv: ConvId, entries: Iterable[Entry], known: Iterable[Entry] = ()
 ) -> dict[Seq, Entry]:

@@ -338,7 +338,7 @@ def redelivery(settings: Settings) -> tuple[Redelivery, Aside]:
 
 def _checks(settings: Settings, sqs: Any) -> Checks:
     queue = SqsCheckQueue(sqs, settings.text("REDELIVERY_QUEUE_URL"))
-    return Checks(queue, settings.number("REDELIVER_AFTER_SECONDS"))
+    return Checks(queue, settings.number("REDELIVER_AFTER_SECONDS"), now_ms)
 
 
 def _dead_letters(settings: Settings, sqs: Any, source: Source) -> DeadLetters:

@@ -29,9 +29,6 @@ entry on: the entry may have been stored by a late retry."""
 MAX_CHANGES: Final = 200
 """Changes to a group that are read one after the other: about a second."""
 
-READ_PAGE: Final = 100
-"""Entries of one Query where all of a range are wanted."""
-
 Item = Mapping[str, Any]
 
 
@@ -108,17 +105,6 @@ class ConversationStore:
                 return Page(page.entries[:i], whole=False)
             expected += step
         return page
-
-    def between(self, conv: ConvId, first: Seq, last: Seq) -> list[Entry]:
-        """The entries with first ≤ seq ≤ last as they are now, ascending; those that there are. 1 R a 4 KiB of them."""
-        out: list[Entry] = []
-        while first <= last:
-            page = self.entries(conv, first, last, limit=READ_PAGE, ascending=True, consistent=True)
-            out += page.entries
-            if not page.entries:
-                break
-            first = Seq(page.entries[-1].seq + 1)
-        return out
 
     def append(self, entry: Entry) -> Entry | None:
         """Store `entry` at its seq. None when it is stored; else the entry that stands there already. 1 W a KiB.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from im.domain.entries import Entry
 from im.domain.ids import ConvId, Seq, UserId
@@ -44,6 +44,13 @@ class Delivery:
     """The newest entry of the batch that mentions the member; 0 without one."""
     ends: bool = False
     """Whether the conversation ends with `newest`: its group is dissolved."""
+
+
+class Marks(NamedTuple):
+    """Up to where somebody has received a conversation."""
+
+    acked: Seq = Seq(0)
+    read: Seq = Seq(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +164,11 @@ class InboxStore:
             return False
         return True
 
-    def acked(self, users: Sequence[UserId], conv: ConvId) -> dict[UserId, Seq]:
-        """Up to where each of some users has acknowledged a conversation; without those who never have. ½ R a user."""
+    def marks(self, users: Sequence[UserId], conv: ConvId) -> dict[UserId, Marks]:
+        """Up to where some users have acknowledged and read a conversation; of those who have a row. ½ R a user."""
         wanted = [keys.row(user, conv) for user in users]
-        found = read_all(self.client, self.table, wanted)
-        return {UserId(item["pk"]["S"]): Seq(int(item["ack_seq"]["N"])) for item in found if "ack_seq" in item}
+        rows = {item["pk"]["S"]: row_from(item) for item in read_all(self.client, self.table, wanted)}
+        return {UserId(user): Marks(row.ack_seq, row.read_seq) for user, row in rows.items()}
 
     def row(self, user: UserId, conv: ConvId) -> Row | None:
         """One row as of now, completed where its group is large. 2 R, and 1 R more for a large group."""
