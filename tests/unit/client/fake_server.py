@@ -50,6 +50,7 @@ class Faults:
         default_factory=dict
     )  # member -> seq after which its connection is closed, once
     busy_replies: int = 0  # the first so many messages are answered with a retryable error
+    busy_of: dict[str, int] = field(default_factory=dict)  # the same for "route.op"
 
 
 @dataclass
@@ -197,6 +198,9 @@ class FakeServer:
             await connection.send(json.dumps(GATEWAY_FAILURE))
             return
         try:
+            if self.faults.busy_of.get(name, 0) > 0:
+                self.faults.busy_of[name] -= 1
+                raise Refusal("unavailable", retryable=True, retry_after_ms=1)
             data = await getattr(self, name.replace(".", "_"))(user, frame["data"])
         except Refusal as refusal:
             await connection.send(json.dumps({"id": frame["id"], "ok": False, "error": refusal.error}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -159,3 +160,65 @@ def test_entries_of_another_conversation_and_impossible_numbers_are_refused() ->
         Transcript(CONV).insert(entry(0))
     with pytest.raises(ValueError, match="floor"):
         Transcript(CONV, floor=-1)
+
+
+def test_who_comes_back_has_what_they_saw_before_given_anew() -> None:
+    transcript = Transcript(CONV)
+    for seq in (1, 2, 3, 4):
+        transcript.insert(entry(seq))
+    transcript.insert(entry(9))
+    transcript.reopen(9)
+
+    assert transcript.missing() == [Gap(1, 8)]
+    assert [held.seq for held in transcript.entries()] == [1, 2, 3, 4, 9]
+    recalled = replace(entry(2), body={}, recalled_by=UserId("alice"))
+    assert [transcript.insert(one, as_of=9) for one in (entry(1), recalled, entry(3))] == [False] * 3
+    transcript.settle(1, 9)
+
+    assert transcript.complete
+    assert transcript[2] == recalled
+    assert [held.seq for held in transcript.entries()] == [1, 2, 3, 9], "4 is closed by now"
+
+
+def test_what_was_fetched_after_the_user_came_back_is_not_fetched_again() -> None:
+    transcript = Transcript(CONV)
+    for seq in (1, 2, 3):
+        transcript.insert(entry(seq), as_of=3)
+    transcript.reopen(2)
+
+    assert transcript.complete
+    assert transcript.era == 1
+
+
+def test_what_came_twice_is_kept_as_it_was_later() -> None:
+    transcript = Transcript(CONV)
+    edited = entry(2, "edited")
+    transcript.insert(entry(2, "as it was sent"))
+
+    assert not transcript.insert(edited, as_of=5)
+    assert not transcript.insert(entry(2, "as it was sent"), as_of=4)
+    assert not transcript.insert(entry(2, "as it was sent"))
+    assert transcript[2] == edited
+
+
+def test_a_page_that_says_that_the_user_has_come_settles_nothing_away_that_is_in_it() -> None:
+    transcript = Transcript(CONV)
+    transcript.insert(entry(2))
+    for seq in (1, 2, 3):
+        transcript.insert(entry(seq), as_of=3)
+    transcript.reopen(3)
+    transcript.settle(1, 3)
+
+    assert [held.seq for held in transcript.entries()] == [1, 2, 3]
+    assert transcript.complete
+
+
+def test_what_was_asked_for_before_the_user_came_back_brings_nothing_up_to_date() -> None:
+    transcript = Transcript(CONV)
+    for seq in (1, 2):
+        transcript.insert(entry(seq))
+    transcript.reopen(5)
+    transcript.insert(entry(1), as_of=3)
+    transcript.insert(entry(2))
+
+    assert transcript.missing(up_to=2) == [Gap(1, 2)]

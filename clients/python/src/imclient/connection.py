@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Self, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -29,6 +29,22 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 PushHandler: TypeAlias = Callable[[Push, float], None]
 
 
+class FrameListener(Protocol):
+    """Told of everything that one connection sends and receives, in order. It must not block and must not raise."""
+
+    def opened(self) -> None:
+        """The connection is open."""
+
+    def sent(self, frame: str) -> None:
+        """A frame is about to leave; whether it got away is not known."""
+
+    def received(self, message: str | bytes) -> None:
+        """A message has come; nothing has been made of it yet."""
+
+    def closed(self, kicked: str | None) -> None:
+        """The connection is closed, by whomever. `kicked` is the reason that the server gave, if it gave one."""
+
+
 def connection_url(websocket: str, *, token: str, device: str, platform: str) -> str:
     """The address to connect to: `websocket` with the query that the protocol asks for."""
     parts = urlsplit(websocket)
@@ -45,9 +61,12 @@ class Connection:
     and must not raise.
     """
 
-    def __init__(self, socket: ClientConnection, *, on_push: PushHandler | None = None) -> None:
+    def __init__(
+        self, socket: ClientConnection, *, on_push: PushHandler | None = None, listener: FrameListener | None = None
+    ) -> None:
         self._socket = socket
         self._on_push = on_push
+        self._listener = listener
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
         self._pushes: deque[Push] = deque()
         self._push_came = asyncio.Event()
@@ -56,6 +75,8 @@ class Connection:
         self._kicked: str | None = None
         self.frames_resent = 0
         self.messages_ignored = 0
+        if listener is not None:
+            listener.opened()
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
@@ -67,6 +88,7 @@ class Connection:
         device: str,
         platform: str = "desktop",
         on_push: PushHandler | None = None,
+        listener: FrameListener | None = None,
     ) -> Self:
         """Connect to `websocket` (`ws://` or `wss://`, without the protocol's own query).
 
@@ -91,7 +113,7 @@ class Connection:
             raise UnreachableError(f"{websocket} does not answer as a WebSocket: {error}") from error
         except OSError as error:  # TimeoutError is one
             raise UnreachableError(f"{websocket} cannot be reached: {error or type(error).__name__}") from error
-        return cls(socket, on_push=on_push)
+        return cls(socket, on_push=on_push, listener=listener)
 
     async def __aenter__(self) -> Self:
         """The connection itself."""
@@ -110,6 +132,10 @@ class Connection:
         """Close the connection, if it is open still. Requests that wait for a reply raise ConnectionLostError."""
         await self._socket.close()
         await self.wait_lost()
+
+    def abort(self) -> None:
+        """Drop the connection without a word, as a phone does that loses its signal."""
+        self._socket.transport.abort()
 
     async def wait_lost(self) -> ConnectionLostError:
         """Wait until the connection is closed, by whomever, and tell why."""
@@ -174,6 +200,8 @@ class Connection:
             await self._push_came.wait()
 
     async def _send(self, frame: str) -> None:
+        if self._listener is not None:
+            self._listener.sent(frame)
         try:
             await self._socket.send(frame)
         except ConnectionClosed as error:
@@ -186,6 +214,8 @@ class Connection:
         try:
             async for message in self._socket:
                 received_at = time.perf_counter()
+                if self._listener is not None:
+                    self._listener.received(message)
                 match decode(message):
                     case Reply() as reply:
                         self._answer(reply)
@@ -203,6 +233,8 @@ class Connection:
             pass  # closed without, or with another than, a normal close frame: `_loss` carries the code
         finally:
             self._lost = self._loss()
+            if self._listener is not None:
+                self._listener.closed(self._kicked)
             for waiting in self._waiting.values():
                 if not waiting.done():
                     waiting.set_exception(self._lost)

@@ -121,12 +121,14 @@ class Page:
 
     From `first` to `last` it settles the log for them: what is not among `entries` there is closed to them. `more` says
     that there is something for them above `last`; without it they may see nothing that was there when they asked.
+    `newest` is the newest seq that they might see then: the entries are as they were when the log had come that far.
     """
 
     entries: tuple[Entry, ...]
     first: int
     last: int
     more: bool
+    newest: int = 0
 
     @classmethod
     def from_wire(cls, reply: JsonObject, *, after: int) -> Self:
@@ -134,9 +136,10 @@ class Page:
         entries = tuple(Entry.from_wire(wire) for wire in reply.get("entries", []))
         last = max((entry.seq for entry in entries), default=after)
         more, last_seq = reply.get("more") is True, reply.get("last_seq")
-        if not more and isinstance(last_seq, int):
-            last = max(last, last_seq)
-        return cls(entries, after + 1, last, more)
+        newest = max(last, last_seq) if isinstance(last_seq, int) else last
+        if not more:
+            last = newest
+        return cls(entries, after + 1, last, more, newest)
 
 
 @dataclass(frozen=True, slots=True)

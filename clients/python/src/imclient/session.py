@@ -9,10 +9,11 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -271,17 +272,27 @@ class Session:
         self._to_read[conv] = max(seq, self._to_read.get(conv, 0))
 
     async def catch_up(self) -> None:
-        """Read what changed in the inbox since the last time (all of it the first time) into `rows`, then the holes."""
+        """Read what changed in the inbox since the last time (all of it the first time) into `rows`, then the holes.
+
+        Raises what `call` raises; the session then tries again by itself.
+        """
         async with self._catching_up:
             self._stale_inbox = False
             try:
-                await self._read_inbox()
-            except ReplyError as error:
-                # The server does not know this value of `inbox` any more: read all of it.
-                if self._inbox is None or error.code not in {"expired", "bad_request"}:
-                    raise
-                self._inbox = None
-                await self._read_inbox()
+                await self._read_inbox_since()
+            except ImClientError:
+                self._stale_inbox = True
+                raise
+
+    async def _read_inbox_since(self) -> None:
+        try:
+            await self._read_inbox()
+        except ReplyError as error:
+            # The server does not know this value of `inbox` any more: read all of it.
+            if self._inbox is None or error.code not in {"expired", "bad_request"}:
+                raise
+            self._inbox = None
+            await self._read_inbox()
 
     async def _read_inbox(self) -> None:
         query: JsonObject = {} if self._inbox is None else {"since": self._inbox}
@@ -338,11 +349,12 @@ class Session:
             case _:
                 self._on_push(push)
 
-    def _take(self, entry: Entry, source: Source, at: float) -> None:
+    def _take(self, entry: Entry, source: Source, at: float, as_of: int = 0) -> None:
         transcript = self.transcript(entry.conv, entry.seq)
-        new = transcript.insert(entry)
+        new = transcript.insert(entry, as_of)
         if new and entry.kind == "members" and self.user in entry.body.get("added", ()):
-            transcript.reopen()  # whoever comes back may see all of a group that shows its history
+            # Whoever comes back may see all of a group that shows its history, and was not told of recalls.
+            transcript.reopen(entry.seq)
         self._on_arrival(Arrival(entry, source, at, new))
 
     def _mend(self, conv: ConvId) -> None:
@@ -354,7 +366,8 @@ class Session:
         """Rule 2: fetch a hole 300 ms after it was seen, unless pushes have filled it by then.
 
         What the server leaves out is closed to the user, and no hole. One that it refuses, or that lies above all that
-        they may see, is not asked for again before something else of the conversation comes.
+        they may see, is not asked for again before something else of the conversation comes. A server that is busy or
+        out of reach is asked until it answers: nothing else might ever tell of the hole again.
         """
         transcript = self.transcripts[conv]
         wait = self._timing.hole
@@ -364,11 +377,18 @@ class Session:
                 seen = transcript.horizon
                 await asyncio.sleep(wait)
                 before, more = (transcript.watermark, len(transcript)), True
-                for gap in transcript.missing(up_to=seen):
-                    async for page in self._pages(conv, gap):
-                        self._take_page(transcript, page)
-                        more = page.more
-                if not more and transcript.horizon == seen:
+                era = transcript.era
+                try:
+                    for gap in transcript.missing(up_to=seen):
+                        async for page in self._pages(conv, gap):
+                            self._take_page(transcript, page, era)
+                            more = page.more
+                except ImClientError as error:
+                    if not self._passes(error):
+                        raise
+                    self._on_state(f"cannot fetch what is missing of {conv} now: {error}")
+                    more = True
+                if not more and transcript.horizon == seen and transcript.era == era:
                     return
                 progress = (transcript.watermark, len(transcript)) != before or transcript.watermark >= seen
                 wait = self._timing.hole if progress else min(2 * wait, self._timing.hole_longest)
@@ -378,11 +398,13 @@ class Session:
         finally:
             self._mending.discard(conv)
 
-    def _take_page(self, transcript: Transcript, page: Page) -> None:
-        at = time.perf_counter()
+    def _take_page(self, transcript: Transcript, page: Page, era: int) -> None:
+        """Take in a page that was asked for in `era`: what has become open since then, it cannot settle."""
+        at, settles = time.perf_counter(), transcript.era == era
         for entry in page.entries:
-            self._take(entry, Source.FETCH, at)
-        transcript.settle(page.first, page.last)
+            self._take(entry, Source.FETCH, at, page.newest)
+        if settles:
+            transcript.settle(page.first, page.last)
         self._on_settled(transcript.conv)
 
     async def _keep_connected(self) -> None:
@@ -412,7 +434,7 @@ class Session:
             self.reconnects += 1
             self._up.set()
             self._on_state("connected again")
-            self._spawn(self.catch_up())
+            self._spawn(self._refresh())
 
     async def _keep_alive(self) -> None:
         """Rule 4: ping every few minutes, idle or busy: the pong tells of what a lost push would have told.
@@ -435,7 +457,7 @@ class Session:
                     raise
             else:
                 if reply.get("inbox") != self._inbox:
-                    await self.catch_up()
+                    await self._refresh()
 
     async def _keep_told(self) -> None:
         """Rule 3: acknowledge at most once a second; read positions go the same way, and so does a changed inbox."""
@@ -443,12 +465,24 @@ class Session:
             await asyncio.sleep(self._timing.acknowledge)
             try:
                 await self._tell()
-            except ReplyError as error:
+            except ImClientError as error:
+                if not (isinstance(error, ReplyError) or self._passes(error)):
+                    raise
                 self._on_state(f"the server did not take what was received or read: {error}")
             if self._stale_inbox:
-                await self.catch_up()
+                await self._refresh()
+
+    async def _refresh(self) -> None:
+        """Catch up in the background; what cannot be read now is read within the next second or later."""
+        try:
+            await self.catch_up()
+        except ImClientError as error:
+            if not self._passes(error):
+                raise
+            self._on_state(f"cannot read the inbox now: {error}")
 
     async def _tell(self) -> None:
+        """Tell what has not been told. What the server refuses is not told again; what did not reach it is."""
         if self._acknowledges:
             due = (
                 (conv, transcript.watermark)
@@ -457,11 +491,34 @@ class Session:
             )
             if acks := dict(islice(due, ACKS_A_FRAME)):  # the others go with the next ones
                 wire = [{"conv": conv, "seq": seq} for conv, seq in acks.items()]
-                self._acknowledged |= acks
-                await self.call("sync", "ack", {"acks": wire})
-        to_read, self._to_read = self._to_read, {}
-        for conv, seq in to_read.items():
-            await self.call("sync", "read", {"conv": conv, "seq": seq})
+                with self._unless_it_passes(lambda: self._acknowledged.update(acks)):
+                    await self.call("sync", "ack", {"acks": wire})
+        for conv, seq in list(self._to_read.items()):
+            with self._unless_it_passes(partial(self._has_read, conv, seq)):
+                await self.call("sync", "read", {"conv": conv, "seq": seq})
+
+    def _has_read(self, conv: ConvId, seq: int) -> None:
+        if self._to_read.get(conv) == seq:
+            del self._to_read[conv]
+
+    @contextmanager
+    def _unless_it_passes(self, done: Callable[[], None]) -> Iterator[None]:
+        """Call `done` after what is inside, unless that raises something after which it may still succeed."""
+        try:
+            yield
+        except ReplyError as error:
+            if not error.retryable:
+                done()
+            raise
+        done()
+
+    def _passes(self, error: ImClientError) -> bool:
+        """Whether the same may succeed later, on this session: the server was busy, or out of reach."""
+        if self._ended.is_set():
+            return False
+        return (
+            error.retryable if isinstance(error, ReplyError) else isinstance(error, NoReplyError | ConnectionLostError)
+        )
 
     async def _connected(self) -> Connection:
         while True:

@@ -26,6 +26,8 @@ class Transcript:
     - `horizon`: the highest seq known to exist, by an entry or by being told (`expect`, `settle`).
     - `floor`: what lies at or below it is not needed. Such entries can be inserted, but are never missing.
     - settled: the server has said what there is for this user. What is not held there is closed to them, not missing.
+    - outdated: held, but missing all the same, because it may have been recalled while nobody could tell this user.
+    - `era`: how often it was reopened. What the server said in an earlier one settles nothing.
     """
 
     def __init__(self, conv: ConvId, *, floor: int = 0) -> None:
@@ -36,6 +38,10 @@ class Transcript:
         self._watermark = floor
         self._horizon = floor
         self._entries: dict[int, Entry] = {}
+        self.era = 0
+        self._as_of: dict[int, int] = {}  # of each entry: how far the log had come then, as far as that is known
+        self._came = 0  # the newest entry that says that this user has come
+        self._outdated: set[int] = set()
         self._settled: list[Gap] = []  # above the watermark; ascending, neither adjoining nor overlapping
 
     def __len__(self) -> int:
@@ -65,8 +71,11 @@ class Transcript:
         """Whether every entry that is known to exist is held, or closed to this user. Constant time."""
         return self._watermark == self._horizon
 
-    def insert(self, entry: Entry) -> bool:
-        """Keep `entry`; True when it is new, False when its seq was held already (the first one stays).
+    def insert(self, entry: Entry, as_of: int = 0) -> bool:
+        """Keep `entry`; True when it is new, False when its seq was held already.
+
+        `as_of` is how far the log had come when this was what the entry said: of two, the later one stays, and the
+        first where that is not known.
 
         Raises ValueError for an entry of another conversation, or a seq below 1.
         """
@@ -74,12 +83,16 @@ class Transcript:
             raise ValueError(f"an entry of {entry.conv} does not belong to {self.conv}")
         if entry.seq < 1:
             raise ValueError(f"a seq starts at 1, this is {entry.seq}")
-        if entry.seq in self._entries:
+        is_new = entry.seq not in self._entries
+        if not is_new and as_of <= self._as_of[entry.seq]:
             return False
         self._entries[entry.seq] = entry
+        self._as_of[entry.seq] = as_of
+        if as_of >= self._came:
+            self._outdated.discard(entry.seq)
         self._horizon = max(self._horizon, entry.seq)
         self._advance()
-        return True
+        return is_new
 
     def expect(self, last_seq: int) -> None:
         """Learn that entries exist up to `last_seq`. What was known to exist stays known."""
@@ -89,10 +102,14 @@ class Transcript:
         """Learn that from `first` to `last` there is nothing for this user but what is held: the rest is closed to
         them, and not missing. Nothing is learnt from a `last` below `first`.
 
-        What the server gave is inserted before this: the watermark passes over what is settled.
+        What the server gave is inserted before this: the watermark passes over what is settled. What is outdated still
+        is closed by now, and goes.
         """
         if last < first:
             return
+        for seq in [seq for seq in self._outdated if first <= seq <= last]:
+            self._outdated.discard(seq)
+            del self._entries[seq]
         apart: list[Gap] = []
         for known in self._settled:
             if known.last + 1 < first or last + 1 < known.first:
@@ -103,9 +120,14 @@ class Transcript:
         self._horizon = max(self._horizon, last)
         self._advance()
 
-    def reopen(self) -> None:
-        """Learn that what was closed may be open now: every seq that is not held is missing again."""
+    def reopen(self, at: int = 0) -> None:
+        """Learn that with the entry `at` this user came back: what was closed may be open now, and what they saw before
+        may have been recalled meanwhile. Every seq below it that is not held is missing again, and so is every one that
+        is held as it was before."""
+        self.era += 1
         self._settled = []
+        self._came = max(self._came, at)
+        self._outdated |= {seq for seq in self._entries if seq < at and self._as_of[seq] < at}
         self._watermark = self.floor
         self._advance()
 
@@ -127,7 +149,7 @@ class Transcript:
         gaps: list[Gap] = []
         first: int | None = None
         for seq in range(start, end + 1):
-            if seq not in self._entries:
+            if seq not in self._entries or seq in self._outdated:
                 first = seq if first is None else first
             elif first is not None:
                 gaps.append(Gap(first, seq - 1))
@@ -138,7 +160,7 @@ class Transcript:
 
     def _advance(self) -> None:
         while True:
-            if self._watermark + 1 in self._entries:
+            if self._watermark + 1 in self._entries and self._watermark + 1 not in self._outdated:
                 self._watermark += 1
             elif self._settled and self._settled[0].first <= self._watermark + 1:
                 self._watermark = max(self._watermark, self._settled.pop(0).last)
