@@ -84,3 +84,11 @@ class ReplyError(ImClientError):
 
 class ReplayStoppedError(ImClientError):
     """A replay could not go on to its end. The message says at which step and why."""
+
+
+class RecordingError(ImClientError):
+    """A recording cannot be read. The message names the file, the line and why."""
+
+
+class SoakError(ImClientError):
+    """A soak cannot begin, or its end cannot be judged. The message is one line for a person."""

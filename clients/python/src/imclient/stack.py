@@ -30,7 +30,8 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A deployed stack. `websocket` has no query yet; `web`, `http` and `endpoint` are empty where there is none."""
+    """A deployed stack. `websocket` has no query yet; `web`, `http`, `endpoint` and `chaos` are empty where there is
+    none. `chaos` is where the faults of a local stack that was started for it are controlled."""
 
     websocket: str
     signing: SigningKey
@@ -39,6 +40,7 @@ class Stack:
     web: str = ""
     http: str = ""
     endpoint: str = ""
+    chaos: str = ""
 
 
 def load_stack(path: Path) -> Stack:
@@ -61,6 +63,7 @@ def load_stack(path: Path) -> Stack:
                 web=_text_or_none(rest, "web") or "",
                 http=_text_or_none(rest, "http") or "",
                 endpoint=_text_or_none(rest, "endpoint") or "",
+                chaos=_text_or_none(rest, "chaos") or "",
             )
         case _:
             raise StackError(

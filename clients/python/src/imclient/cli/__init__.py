@@ -5,8 +5,11 @@ from __future__ import annotations
 import click
 
 from imclient import __version__
+from imclient.cli.admin import admin
 from imclient.cli.chat import chat
+from imclient.cli.check import check_command
 from imclient.cli.replay import replay
+from imclient.cli.soak import soak
 from imclient.cli.token import token
 
 
@@ -20,11 +23,15 @@ def main() -> None:
       im token alice
       im chat --as alice --to bob
       im replay tests/data/irc/2004-11-15_03.jsonl
+      im admin dead --stack serverless-im
 
     Exit codes: 0 all is well, 1 a comparison failed or a line could not be sent, 2 wrong usage or no usable stack.
     """
 
 
+main.add_command(admin)
 main.add_command(token)
 main.add_command(chat)
 main.add_command(replay)
+main.add_command(check_command)
+main.add_command(soak)

@@ -1,0 +1,88 @@
+"""What the commands of `im admin` have in common: which stack they mean, and how dead letters are shown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from imclient.admin.dead_letters import DeadLetter
+from imclient.admin.queues import Queues, queues_of_account, queues_of_local_stack
+from imclient.admin.redrive import AwsRefusedError, Outcome
+from imclient.cli.options import EnvironmentProblem, stack_at
+from imclient.errors import StackError
+from imclient.printable import printable
+from imclient.stack import DEFAULT_PATH, PATH_VARIABLE
+
+_OPTIONS = (
+    click.option("--stack", "name", help="The CloudFormation stack, such as serverless-im."),
+    click.option("--region", help="Its region; boto3's default without it."),
+    click.option("--profile", help="The profile of the AWS configuration; boto3's default without it."),
+    click.option(
+        "--stack-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar=PATH_VARIABLE,
+        default=DEFAULT_PATH,
+        show_default=True,
+        show_envvar=True,
+        help="Where the local stack is, for want of --stack.",
+    ),
+)
+
+
+def which_stack(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say which stack: name, region, profile, stack_file."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def queues_of(name: str | None, region: str | None, profile: str | None, stack_file: Path) -> Queues:
+    """The queues of the stack that is meant, or the command ends with exit code 2."""
+    try:
+        if name is not None:
+            return queues_of_account(name, region=region, profile=profile)
+        if region is not None or profile is not None:
+            raise click.UsageError("--region and --profile go with --stack")
+        stack = stack_at(stack_file)
+        if not stack.endpoint:
+            raise EnvironmentProblem(f"{stack_file} names no local stack; say which with --stack")
+        return queues_of_local_stack(stack)
+    except StackError as error:
+        raise EnvironmentProblem(str(error)) from error
+
+
+@contextmanager
+def ends_when_aws_refuses(outcome: Outcome, done: str) -> Iterator[None]:
+    """Ends the command with exit code 2, and says how much is `done`."""
+    try:
+        yield
+    except AwsRefusedError as error:
+        raise EnvironmentProblem(f"stopped; {len(outcome.done)} {done} until then. {error}") from error
+
+
+def described(letter: DeadLetter) -> str:
+    """One line about a dead letter, without any text of a message."""
+    content, now = letter.content, time.time()
+    if content is None:
+        what = f"unreadable, from {letter.source or 'nobody knows where'}"
+    else:
+        seqs = f"{content.first}" if content.first == content.last else f"{content.first}-{content.last}"
+        what = f"{printable(content.conv)} {seqs} {content.source}"
+    age = timedelta(seconds=max(0, int(now - letter.sent / 1000)))
+    return f"{letter.id}  {what}  {age} ago, received {letter.received} times: {letter.reason}"
+
+
+def left(outcome: Outcome) -> list[str]:
+    """A line for each kind of dead letter that is left."""
+    kinds = {
+        "that cannot be read": len(outcome.unreadable),
+        "not chosen": outcome.others,
+        "came since": outcome.later,
+        "not seen (about): somebody else held them, or they are behind ten of their group": outcome.unseen,
+    }
+    return [f"left: {count} {kind}" for kind, count in kinds.items() if count]
