@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PORT ?= 4566
 WEB_PORT ?= 8080
+CHAOS_PORT ?= 4666
 COMPILE = .venv/bin/uv pip compile --quiet --python-version 3.11 --universal --no-emit-index-url --generate-hashes \
 	--no-header --no-strip-extras
 
@@ -11,6 +12,7 @@ COMPILE = .venv/bin/uv pip compile --quiet --python-version 3.11 --universal --n
 
 help:
 	@echo 'make run        the whole system on this machine: backend, demo users, chat page  [PORT=4566] [WEB_PORT=8080]'
+	@echo '               with a faulty network between functions and cloud, and processes that end: CHAOS=1 [CHAOS_PORT=4666]'
 	@echo 'make reset      forget what the local system has stored'
 	@echo 'make test       every check: lint, types, unit, validate, e2e, browser; or one of them by its name'
 	@echo 'make build      build the template for AWS (sam build)'
@@ -26,7 +28,7 @@ environments:
 	@$(PYTHON) local/environments.py
 
 run: environments
-	@.venv/bin/python -m local up --port $(PORT) --web-port $(WEB_PORT)
+	@.venv/bin/python -m local up --port $(PORT) --web-port $(WEB_PORT) $(if $(CHAOS),--chaos-port $(CHAOS_PORT))
 
 reset: environments
 	@.venv/bin/python -m local reset

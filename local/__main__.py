@@ -9,12 +9,12 @@ import sys
 import time
 from types import FrameType
 
-from local.cloud import forget, running_cloud
+from local.cloud import forget
 from local.demo import USERS, prepare_demo
-from local.deploy import deploy
 from local.errors import LocalStackError
 from local.paths import ROOT, SHARED, StateDirectory
 from local.processes import require_free_port
+from local.stack import running_stack
 from local.stack_file import write_stack_file
 from local.web import serving_web
 
@@ -32,7 +32,7 @@ def main() -> int:
             forget(state)
             tell("The local stack has forgotten everything")
         else:
-            _up(state, options.port, options.web_port)
+            _up(state, options.port, options.web_port, options.chaos_port)
     except LocalStackError as reason:
         print(reason, file=sys.stderr)
         return 2
@@ -46,11 +46,13 @@ def tell(step: str) -> None:
     print(f"[{time.monotonic() - STARTED:5.1f} s] {step}", flush=True)
 
 
-def _up(state: StateDirectory, port: int, web_port: int) -> None:
+def _up(state: StateDirectory, port: int, web_port: int, chaos_port: int | None) -> None:
     require_free_port(web_port, "WEB_PORT")
+    if chaos_port is not None:
+        require_free_port(chaos_port, "CHAOS_PORT")
     tell(f"Starting the emulated cloud (MiniStack) on port {port}")
-    with running_cloud(port, state) as cloud:
-        stack = deploy(cloud, tell=tell)
+    chaos = chaos_port is not None
+    with running_stack(port=port, state_dir=state.path, chaos=chaos, chaos_port=chaos_port, tell=tell) as stack:
         tell(f"Preparing the demo: {', '.join(USERS)}, and a group of them")
         prepare_demo(stack)
         with serving_web(web_port, stack) as web:
@@ -61,13 +63,15 @@ def _up(state: StateDirectory, port: int, web_port: int) -> None:
                     f"\n    Chat page    {web}\n"
                     f"    Terminal     .venv/bin/im chat --as alice\n"
                     f"    For clients  {state.stack_file.relative_to(ROOT)}\n"
-                    f"    Log          {state.cloud_log.relative_to(ROOT)}\n"
-                    "\nCtrl-C stops it and keeps the data; `make reset` forgets it.",
+                    f"    Log          {state.cloud_log.relative_to(ROOT)}",
+                    *([f"\n    Chaos        {stack.chaos.url}"] if stack.chaos is not None else []),
+                    "\n\nCtrl-C stops it and keeps the data; `make reset` forgets it.",
+                    sep="",
                     flush=True,
                 )
                 while True:
                     time.sleep(0.5)
-                    cloud.require_running()
+                    stack.cloud.require_running()
             finally:
                 state.stack_file.unlink(missing_ok=True)
 
@@ -87,6 +91,7 @@ def _options() -> argparse.Namespace:
     up = commands.add_parser("up", help="run the local stack")
     up.add_argument("--port", type=_port, default=4566, help="of the emulated cloud")
     up.add_argument("--web-port", type=_port, default=8080, help="of the chat page")
+    up.add_argument("--chaos-port", type=_port, help="of a faulty proxy between the functions and the cloud")
     commands.add_parser("reset", help="forget what it has stored")
     return parser.parse_args()
 

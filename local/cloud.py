@@ -48,10 +48,16 @@ class Cloud:
     port: int
     state: StateDirectory
     process: "subprocess.Popen[bytes]"
+    proxy: str | None = None
+    """The endpoint that the functions call in place of `endpoint`, when there is one."""
 
     @property
     def endpoint(self) -> str:
         return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def endpoint_of_functions(self) -> str:
+        return self.proxy or self.endpoint
 
     def client(self, service: str) -> Any:
         """A boto3 client of the root user, whatever AWS profile and environment the caller has."""
@@ -99,8 +105,10 @@ def caller_environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def running_cloud(port: int, state: StateDirectory) -> Iterator[Cloud]:
+def running_cloud(port: int, state: StateDirectory, *, proxy: str | None = None) -> Iterator[Cloud]:
     """MiniStack on a loopback port while the context lasts; its state is loaded from `state` and stored there.
+
+    With `proxy`, an endpoint, the functions call that one and not MiniStack itself.
 
     Raises LocalStackError if the port is taken or it does not start.
     """
@@ -114,7 +122,7 @@ def running_cloud(port: int, state: StateDirectory) -> Iterator[Cloud]:
         forget(state)
     state.temporary.mkdir()
     _make_function_python()
-    cloud = Cloud(port, state, _start(port, state))
+    cloud = Cloud(port, state, _start(port, state, proxy), proxy)
     try:
         state.process_id.write_text(str(cloud.process.pid))
         _await_ready(cloud)
@@ -167,7 +175,7 @@ def _await_previous(state: StateDirectory) -> None:
 _EMULATOR = ROOT / "local/emulator.py"
 
 
-def _start(port: int, state: StateDirectory) -> "subprocess.Popen[bytes]":
+def _start(port: int, state: StateDirectory, proxy: str | None) -> "subprocess.Popen[bytes]":
     with state.cloud_log.open("wb") as log:
         return subprocess.Popen(
             [
@@ -176,7 +184,7 @@ def _start(port: int, state: StateDirectory) -> "subprocess.Popen[bytes]":
                 str(_EMULATOR),
                 str(FUNCTION_PYTHON / "bin/python3"),
             ],
-            env=_server_environment(port, state),
+            env=_server_environment(port, state, proxy),
             cwd=state.path,
             stdin=subprocess.PIPE,
             stdout=log,
@@ -185,7 +193,7 @@ def _start(port: int, state: StateDirectory) -> "subprocess.Popen[bytes]":
         )
 
 
-def _server_environment(port: int, state: StateDirectory) -> Mapping[str, str]:
+def _server_environment(port: int, state: StateDirectory, proxy: str | None) -> Mapping[str, str]:
     """Settings of MiniStack. The functions inherit them, so there is nothing of the caller's environment in it."""
     return {
         "PATH": f"{FUNCTION_PYTHON / 'bin'}:/usr/bin:/bin",
@@ -206,6 +214,8 @@ def _server_environment(port: int, state: StateDirectory) -> Mapping[str, str]:
         "SFTP_ENABLED": "0",
         "LAMBDA_EXECUTOR": "local",
         "DOCKER_HOST": "unix:///nonexistent",
+        # Of the services that the stack uses, only the functions look at this.
+        **({"AWS_ENDPOINT_URL": proxy} if proxy else {}),
     }
 
 

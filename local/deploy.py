@@ -11,6 +11,7 @@ import jwt
 from botocore.exceptions import ClientError
 
 from local.build import build, built, digest_of_sources, sam, sam_environment
+from local.chaos import Chaos
 from local.cloud import REGION, ROOT_CREDENTIALS, Cloud
 from local.errors import LocalStackError
 from local.paths import ROOT, TEMPLATE
@@ -38,6 +39,8 @@ class Stack:
     """The template's outputs by name."""
     jwt_secret: str = field(repr=False)
     """Signs HS256 tokens that the stack accepts."""
+    chaos: Chaos | None = field(default=None, repr=False)
+    """What can be done to it, when it was started for that."""
 
     @property
     def websocket(self) -> str:
@@ -68,7 +71,7 @@ def deploy(
     `parameters` are the template's, beside `Stage` and `LocalEndpoint`, which are set here. Raises LocalStackError with
     the end of the log when SAM fails.
     """
-    settings = {**(parameters or {}), "Stage": STAGE, "LocalEndpoint": cloud.endpoint}
+    settings = {**(parameters or {}), "Stage": STAGE, "LocalEndpoint": cloud.endpoint_of_functions}
     wanted = _digest(digest_of_sources(template), settings)
     state = _state_of(cloud, name)
     if state.usable and state.deployed_from == wanted:

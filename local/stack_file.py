@@ -19,6 +19,8 @@ def write_stack_file(path: Path, stack: Stack, web: str) -> None:
         "stack": stack.name,
         "jwt": {"alg": "HS256", "secret": stack.jwt_secret},
     }
+    if stack.chaos is not None:
+        content["chaos"] = stack.chaos.url
     unfinished = path.with_suffix(".new")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

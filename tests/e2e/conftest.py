@@ -21,3 +21,12 @@ def stack() -> Iterator[Stack]:
     template = Path(os.environ.get("E2E_TEMPLATE", TEMPLATE))
     with running_stack(template=template, parameters={"SignInPolicy": "multi"}, tell=print) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def chaos_stack() -> Iterator[Stack]:
+    """Another one, whose functions can be held up, misled and killed through `chaos`. Calm at the end of each test."""
+    template = Path(os.environ.get("E2E_TEMPLATE", TEMPLATE))
+    parameters = {"SignInPolicy": "multi"}
+    with running_stack(template=template, parameters=parameters, chaos=True, tell=print) as running:
+        yield running

@@ -146,6 +146,19 @@ def fan_out_held_up(stack: Stack) -> Iterator[None]:
         functions.update_event_source_mapping(UUID=fan_out, Enabled=True)
 
 
+@contextmanager
+def visible_again_soon(stack: Stack, seconds: int) -> Iterator[None]:
+    """What a dead process had taken from the fan-out queue comes again after so many seconds. The template says 180,
+    because AWS asks for six times the time-out of the function; twenty such waits would be an hour."""
+    sqs, url = stack.cloud.client("sqs"), stack.outputs["FanoutQueueUrl"]
+    before = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": str(seconds)})
+    try:
+        yield
+    finally:
+        sqs.set_queue_attributes(QueueUrl=url, Attributes=before)
+
+
 def _waiting(sqs: Any, url: str) -> int:
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local.emulator import Guard
+from local.emulator import FailedUpgrades, Guard, with_failures_in_the_gateways_words
+from local.paths import CLOUD_TOOLS, ROOT
 
 HOST = {"Host": "127.0.0.1:4566"}
 PAGE = {"Origin": "https://evil.example"}
@@ -149,3 +154,125 @@ def test_there_are_no_websockets_but_those_of_the_api(path: str) -> None:
 
 def test_the_servers_own_start_and_end_are_none_of_its_business() -> None:
     assert answer("lifespan", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent", "told"),
+    [
+        ("websocket", ["websocket.close"], ["websocket.http.response.start", "websocket.http.response.body"]),
+        ("websocket", ["websocket.accept", "websocket.close"], ["websocket.accept", "websocket.close"]),
+        ("websocket", ["websocket.http.response.start"], ["websocket.http.response.start"]),
+        ("http", ["http.response.start"], ["http.response.start"]),
+        ("lifespan", ["lifespan.startup.complete"], ["lifespan.startup.complete"]),
+    ],
+)
+def test_an_upgrade_is_told_that_connect_has_failed_and_all_else_passes(
+    kind: str, sent: list[str], told: list[str]
+) -> None:
+    messages: list[dict[str, Any]] = []
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        for name in sent:
+            await send({"type": name, "status": 403})
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("nothing is read")
+
+    async def send(message: dict[str, Any]) -> None:
+        messages.append(message)
+
+    asyncio.run(FailedUpgrades(app)({"type": kind}, receive, send))
+
+    assert [message["type"] for message in messages] == told
+    assert messages[0]["status"] == (500 if told != sent else 403)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (
+            {"statusCode": 500, "body": "Worker process died"},
+            {"message": "Internal server error", "connectionId": "c1", "requestId": "m1"},
+        ),
+        ({"statusCode": 200, "body": '{"id": "r1", "ok": true}'}, {"id": "r1", "ok": True}),
+    ],
+)
+def test_a_function_that_dies_over_a_frame_is_answered_for_as_by_api_gateway(
+    answer: dict[str, Any], told: dict[str, Any]
+) -> None:
+    async def invoke(*_: Any, **__: Any) -> dict[str, Any]:
+        return answer
+
+    request = ("api", "account", "region", {}, "v1", "c1", "MESSAGE", "m1", "{}", "127.0.0.1", {})
+    invoked = asyncio.run(with_failures_in_the_gateways_words(invoke)(*request))
+
+    assert invoked is not None
+    assert (invoked["statusCode"], json.loads(invoked["body"])) == (answer["statusCode"], told)
+
+
+STORED_AND_LOADED = """
+import importlib.util, json, sys
+spec = importlib.util.spec_from_file_location("emulator", sys.argv[1])
+emulator = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(emulator)
+from ministack.services import dynamodb, lambda_svc
+
+load = emulator.from_the_start_of_streams(lambda_svc.load_persisted_state)
+lambda_svc._dynamodb_stream_positions["a-source"] = 7
+stored = lambda_svc.get_state()
+lambda_svc._dynamodb_stream_positions.clear()
+load(stored)
+place = lambda_svc._dynamodb_stream_positions["a-source"]
+
+# The first record after the restart; a stream has nothing from before it.
+assert "_stream_records" not in dynamodb.get_state()
+dynamodb._stream_records["a-table"] = [{"dynamodb": {}}]
+print(json.dumps({"place": place, "records": len(dynamodb.stream_records_since("a-table", place, 10))}))
+load(None)
+load({})
+"""
+
+
+def test_after_a_restart_an_event_source_reads_its_stream_from_the_beginning(tmp_path: Path) -> None:
+    """With the emulator itself: another version may store something else."""
+    command = [str(CLOUD_TOOLS / "python"), "-P", "-c", STORED_AND_LOADED, str(ROOT / "local/emulator.py")]
+
+    environment = {**os.environ, "STATE_DIR": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+
+    assert json.loads(done.stdout) == {"place": 0, "records": 1}
+
+
+ASKED_FOR = """
+import importlib.util, json, sys
+spec = importlib.util.spec_from_file_location("emulator", sys.argv[1])
+emulator = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(emulator)
+from ministack.core import iam_actions
+
+permission_for = emulator.by_the_permissions_of_iam(iam_actions.extract_iam_action)
+targets = {"sqs": "AmazonSQS.", "dynamodb": "DynamoDB_20120810."}
+names = json.loads(sys.argv[2])
+print(json.dumps({
+    f"{service}.{name}": permission_for(service, "POST", "/", {"x-amz-target": targets[service] + name}, b"", {})
+    for service, name in names
+}))
+"""
+
+
+def test_a_batch_for_sqs_needs_the_permission_of_one_message_as_on_aws() -> None:
+    names = ["SendMessage", "SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"]
+    calls = [*(("sqs", name) for name in names), ("dynamodb", "BatchGetItem"), ("dynamodb", "PutItem")]
+    emulator = str(ROOT / "local/emulator.py")
+    command = [str(CLOUD_TOOLS / "python"), "-P", "-c", ASKED_FOR, emulator, json.dumps(calls)]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+    assert json.loads(done.stdout) == {
+        "sqs.SendMessage": "sqs:SendMessage",
+        "sqs.SendMessageBatch": "sqs:SendMessage",
+        "sqs.DeleteMessageBatch": "sqs:DeleteMessage",
+        "sqs.ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+        "dynamodb.BatchGetItem": "dynamodb:BatchGetItem",
+        "dynamodb.PutItem": "dynamodb:PutItem",
+    }
