@@ -96,7 +96,7 @@ class Crowd:
                     TableName=INBOXES,
                     Key=keys.row(user, CONV),
                     UpdateExpression="SET ack_seq = :last",
-                    ExpressionAttributeValues={":last": {"N": str(check["last"])}},
+                    ExpressionAttributeValues={":last": {"N": str(check["seqs"][-1])}},
                 )
         self.house.redeliver()
 

@@ -1,0 +1,37 @@
+"""How much bad input was played: a file for each test in .local/reports/fuzz, and the sums of all.
+
+`python -m tests.faults.fuzz_report` prints them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[2] / ".local" / "reports" / "fuzz"
+
+
+def take_down(test: str, what: str, outcomes: Counter[str]) -> None:
+    """Write down what came of the inputs of one test, in place of what came of them the last time."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"\W+", "-", test).strip("-")
+    (FOLDER / f"{name}.json").write_text(json.dumps({"test": test, "what": what, "outcomes": dict(outcomes)}))
+    print(f"{outcomes.total()} {what}: {dict(outcomes.most_common())}")
+
+
+def main() -> None:
+    """Print one line a kind of input."""
+    sums: dict[str, Counter[str]] = defaultdict(Counter)
+    for path in sorted(FOLDER.glob("*.json")):
+        told = json.loads(path.read_text())
+        sums[told["what"]] += Counter(told["outcomes"])
+    for what, outcomes in sums.items():
+        print(
+            f"{outcomes.total():,} {what}: {', '.join(f'{count:,} {name}' for name, count in outcomes.most_common())}"
+        )
+
+
+if __name__ == "__main__":
+    main()
