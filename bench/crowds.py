@@ -71,6 +71,7 @@ class Crowd:
 
     def drop(self) -> None:
         """What is queued never reaches anybody: the next batch moves the rows over it."""
+        self.house.stream.clear()
         for record in self.house.take():
             self.house.sqs.delete_message(QueueUrl=self.house.queue_url, ReceiptHandle=record["receiptHandle"])
         self._queued.clear()

@@ -142,14 +142,19 @@ def play(seeds: Seeds, function: str, records: list[Data]) -> tuple[list[str], l
     return failed, parked
 
 
+FIRST_STATE = 1
+"""Epoch of the entries in the queue: the table may not have a later one yet. SQS ends the wait."""
+
+
 def outcome(failed: list[str], parked: list[str], bad: Data) -> str:
     """What became of the bad record between two good ones, which must be done."""
     assert set(failed) <= {"bad"}
     assert parked in ([], [bad["body"]])
     assert not (failed and parked)
     if failed and bad["attributes"]["ApproximateReceiveCount"] == LAST_CHANCE:
-        version = json.loads(bad["body"])["v"]
-        assert version > 1, "only a newer version of this program may know what to do with it"
+        message = json.loads(bad["body"])
+        waits_for_a_state = float((message.get("entry") or {}).get("epoch", 0)) > FIRST_STATE
+        assert message["v"] > 1 or waits_for_a_state, "only a newer version of this program may know what to do with it"
     return "comes again" if failed else "parked" if parked else "done"
 
 
@@ -289,7 +294,9 @@ def test_a_bad_record_of_the_stream_stops_no_other(seeds: Seeds, played: Played)
         assert len(convs) <= 3
         outcomes["left out" if len(convs) == 2 else "queued"] += 1
         failed, _ = play(seeds, "fanout", queued)
-        assert failed == []
+        # A group that there is not, or a state of it, may come to be for all that the fan-out knows: it comes again,
+        # with what else there is of that conversation.
+        assert {conv for one, conv in zip(queued, convs, strict=True) if one["messageId"] in failed} <= {convs[1]}
         if len(convs) == 2 or convs[1] not in {"d:alice:bob", "g:club"}:
             assert heard(stage.devices["bob"], "d:alice:bob")
             assert heard(stage.devices["carol"], "g:club")

@@ -1,4 +1,7 @@
-"""A function dies before or after any of its AWS calls; the client or the queue tries again, and all is well."""
+"""A function dies, then another one; or it dies and others go on with what it has left.
+
+That whatever died once is completed by its repeat: tests/faults/test_every_call.py.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,10 @@ from itertools import product
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from im.domain import group_rules
-from im.flows import broadcast
-from im.store import audience
-from tests.integration.group_state import check_groups, undone
-from tests.integration.house import Call, Crash, House, built_house
+from tests.integration.group_state import check_groups
+from tests.integration.house import Call, Crash, House
 
 MOMENTS = ("before", "after")
 AT_ONCE = 3
@@ -92,44 +92,6 @@ def test_a_send_that_died_anywhere_is_completed_by_its_repeat(house: House, *, b
         row = person.ok("sync.inbox")["conversations"][0]
         assert row["last_seq"] == len(texts)
         assert row["unread"] == sum(text == "Hello." for text in texts[row["read_seq"] :])
-
-
-@pytest.mark.parametrize(("cold", "steps"), [(False, 4), (True, 5)])
-def test_a_send_to_a_group_that_died_anywhere_reaches_every_member(house: House, steps: int, *, cold: bool) -> None:
-    """Whether or not the function has asked before who the sender is."""
-    alice, bob, carol = (house.connect(name) for name in ("alice", "bob", "carol"))
-    alice.ok("group.create", {"gid": "g", "name": "G", "members": ["bob", "carol"]})
-    alice.say("0", "c0", conv="g:g")
-    house.fan_out()
-
-    for i, (at, moment) in enumerate(product(range(steps), MOMENTS), start=1):
-        if cold:
-            house.load("message")
-        assert dies(house, at, moment, alice.say, f"{i}", f"c{i}", conv="g:g")
-        reply = alice.say(f"{i}", f"c{i}", conv="g:g")
-        house.fan_out()
-
-        assert house.texts("g:g") == [f"{n}" for n in range(i + 1)]
-        assert reply["seq"] == i + 2
-        for member in (bob, carol):
-            assert member.seen("g:g")[-1] == reply["seq"]
-            assert member.ok("sync.unread")["conversations"] == {"g:g": i + 1}
-    assert not dies(house, steps, "before", alice.say, "last", "last", conv="g:g"), "there are more calls to die at"
-
-
-def test_nothing_is_acked_that_is_not_queued(house: House) -> None:
-    alice = house.connect("alice")
-
-    def no_queue(call: Call) -> None:
-        if call.service == "sqs":
-            raise ClientError({"Error": {"Code": "ServiceUnavailable"}}, call.operation)
-
-    with house.watched(before=no_queue):
-        error = alice.error("message.send", {"to": "bob", "cmid": "c1", "kind": "text", "body": {"text": "x"}})
-
-    assert error["retryable"] is True
-    assert alice.say("x", "c1", to="bob")["duplicate"] is True
-    assert len(house.take()) == 1
 
 
 # ---- group.create ----------------------------------------------------------------------------------------------------
@@ -234,66 +196,6 @@ def test_a_repeat_of_group_create_tells_what_was_made_first(house: House) -> Non
 # ---- fan-out ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_fan_out_that_died_anywhere_is_completed_by_the_next(house: House) -> None:
-    """SQS brings the batch again. Rows end right; clients drop what they have."""
-    alice, bob, carol = (house.connect(name) for name in ("alice", "bob", "carol"))
-    alice.ok("group.create", {"gid": "g", "name": "G", "members": ["bob", "carol"]})
-    house.fan_out()
-    alice.say("0", "c0", conv="g:g")
-    steps = calls_of(house, house.fan_out)
-
-    for i, (at, moment) in enumerate(product(range(steps), MOMENTS), start=1):
-        alice.say(f"{i}", f"c{i}", conv="g:g")
-        records = house.take()
-        died = dies(house, at, moment, house.deliver, records)
-        assert died
-        if i % 2:
-            house.load("fanout")  # the next instance knows nothing
-        house.fan_out()
-
-        for member in (bob, carol):
-            assert member.seen("g:g")[-1] == i + 2
-            assert member.ok("sync.unread")["conversations"] == {"g:g": i + 1}
-        assert alice.ok("sync.unread")["total_unread"] == 0
-
-
-@pytest.mark.parametrize("part_members", [2, 9])
-def test_a_fan_out_of_a_large_group_that_died_anywhere_is_completed_by_the_next(
-    monkeypatch: pytest.MonkeyPatch, part_members: int
-) -> None:
-    """Of the first one, which makes it large for everybody; in parts and at once."""
-    monkeypatch.setattr(broadcast, "PART_MEMBERS", part_members)
-    for module in (audience, broadcast):
-        monkeypatch.setattr(module, "SHARDS", 2)
-    with built_house(monkeypatch, LARGE_GROUP_ABOVE="2") as house:
-        alice, bob, carol = (house.connect(name) for name in ("alice", "bob", "carol"))
-
-        def made(gid: str) -> str:
-            alice.ok("group.create", {"gid": gid, "name": "G", "members": ["bob", "carol"]})
-            alice.say("x", "c1", conv=f"g:{gid}", mentions=["bob"])
-            return f"g:{gid}"
-
-        made("first")
-        with house.watched() as calls:
-            house.fan_out()
-        assert {call.function for call in calls} == ({"fanout"} if part_members > 2 else {"fanout", "broadcast"})
-
-        for at in range(len(calls)):
-            with undone(house):
-                conv = made(f"g{at}")
-                assert dies(house, at, MOMENTS[at % 2], house.fan_out)
-                if at % 4 < 2:
-                    house.load("fanout")  # the next instance knows nothing
-                    house.load("broadcast")
-                house.fan_out()
-
-                for member, mention in ((alice, 0), (bob, 2), (carol, 0)):
-                    row = next(row for row in member.ok("sync.inbox")["conversations"] if row["conv"] == conv)
-                    assert (row["last_seq"], row["mention_seq"]) == (2, mention)
-                    assert row["unread"] == (0 if member is alice else 1)
-                assert set(bob.seen(conv)) == set(carol.seen(conv)) == {1, 2}  # moto does not keep the order of repeats
-
-
 def test_a_sender_s_row_that_has_reached_an_entry_says_that_everybody_s_has(house: House) -> None:
     alice = house.connect("alice")
     alice.ok("group.create", {"gid": "g", "name": "G", "members": ["aaron", "bob", "zoe"]})
@@ -310,28 +212,3 @@ def test_a_sender_s_row_that_has_reached_an_entry_says_that_everybody_s_has(hous
 
     assert sorted(written) == ["aaron", "alice", "bob", "zoe"]
     assert written[-1] == "alice"
-
-
-# ---- marks -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("op", ["sync.read", "sync.ack"])
-def test_a_mark_that_died_anywhere_is_set_by_its_repeat(house: House, op: str) -> None:
-    alice, bob = house.connect("alice"), house.connect("bob")
-
-    def data(seq: int) -> dict[str, Any]:
-        mark = {"conv": "d:alice:bob", "seq": seq}
-        return mark if op == "sync.read" else {"acks": [mark]}
-
-    alice.say("0", "c0", to="bob")
-    house.fan_out()
-    steps = calls_of(house, bob.ok, op, data(1))
-    for i, (at, moment) in enumerate(product(range(steps), MOMENTS), start=1):
-        alice.say(f"{i}", f"c{i}", to="bob")
-        house.fan_out()
-        assert dies(house, at, moment, bob.ok, op, data(i + 1))
-        bob.ok(op, data(i + 1))
-
-        (row,) = bob.ok("sync.inbox")["conversations"]
-        assert row["read_seq" if op == "sync.read" else "ack_seq"] == i + 1
-        assert row["unread"] == (0 if op == "sync.read" else i + 1)

@@ -41,7 +41,7 @@ entries = st.builds(
     large=st.integers(0, 10**12).map(Seq),
     prior=st.integers(0, 10**12).map(Seq),
     forwarded=st.none() | st.builds(Forwarded, st.just(UserId("carol")), st.integers(0, 2**53)),
-)
+).map(lambda e: replace(e, n=min(e.n, e.seq), epoch=min(e.epoch, e.seq), prior=min(e.prior, e.epoch, e.seq)))
 
 
 @given(entries, st.none() | st.just(ConnectionId("conn-1=")))
@@ -177,6 +177,15 @@ def test_long_names_stay_apart() -> None:
 
 def test_a_message_carries_every_field_of_its_entry() -> None:
     assert set(GOOD["entry"]) == {field.name for field in fields(Entry)} - {"state"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"seq": 0}, {"n": 2}, {"n": -1}, {"epoch": 2}, {"epoch": -1}, {"prior": 1}, {"prior": -1}]
+)
+def test_an_entry_that_no_log_can_hold_is_unreadable(wrong: dict[str, int]) -> None:
+    """It would come again and again: a state of the group that there will never be."""
+    with pytest.raises(UnreadableMessage, match="no such entry"):
+        decode(json.dumps(GOOD | {"entry": GOOD["entry"] | wrong}))
 
 
 def test_a_newer_version_is_for_a_newer_program() -> None:

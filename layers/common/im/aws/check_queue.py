@@ -77,4 +77,4 @@ def decode(body: str) -> Check:
             origins={Seq(int(seq)): ConnectionId(str(origin)) for seq, origin in message["origins"].items()},
         )
     except (BadRequest, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
-        raise UnreadableMessage(repr(e)) from e
+        raise UnreadableMessage(type(e).__name__) from e

@@ -90,7 +90,7 @@ def decode(body: str) -> Part:
             origins={Seq(int(seq)): ConnectionId(str(origin)) for seq, origin in message["origins"].items()},
         )
     except (BadRequest, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
-        raise UnreadableMessage(repr(e)) from e
+        raise UnreadableMessage(type(e).__name__) from e
     if not 0 <= part.number < part.of:
         raise UnreadableMessage("no such part")
     return part

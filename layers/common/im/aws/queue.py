@@ -179,9 +179,11 @@ def decode(body: str) -> Queued:
             prior=Seq(int(fields.get("prior", 0))),
             forwarded=_forwarded(fields.get("forwarded")),
         )
+        if not (entry.seq >= 1 and 0 <= entry.n <= entry.seq and 0 <= entry.prior <= entry.epoch <= entry.seq):
+            raise UnreadableMessage("no such entry")
         origin, only = message["origin"], message.get("only")
     except (BadRequest, LookupError, TypeError, ValueError, OverflowError, RecursionError) as e:
-        raise UnreadableMessage(repr(e)) from e
+        raise UnreadableMessage(type(e).__name__) from e
     return Queued(
         entry,
         origin=ConnectionId(str(origin)) if origin is not None else None,

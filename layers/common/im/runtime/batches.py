@@ -109,7 +109,11 @@ class _Batch(Generic[M]):
             try:
                 message = self.work.decode(record["body"])
             except UnreadableMessage as e:
-                log.exception("unreadable message", message_id=record["messageId"], lambda_request_id=self._request)
+                # Without a traceback, which would quote the message.
+                why = _reason(e)
+                log.error(
+                    "unreadable message", message_id=record["messageId"], why=why, lambda_request_id=self._request
+                )
                 self._park(record, e)
             except NewerMessage as e:
                 log.warning(
