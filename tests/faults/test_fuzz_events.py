@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from im.domain.errors import Unauthorized
 from im.flows import broadcast
-from tests.faults.aws_rules import NO_SQS_CHARACTER
+from tests.faults.aws_rules import MAX_MESSAGE, NO_SQS_CHARACTER
 from tests.faults.fuzz_frames import GARBAGE, ODD, STEPS, TEXT_STEPS, Pairs, Token, changed, json_copy, rendered
 from tests.faults.fuzz_report import take_down
 from tests.faults.fuzz_stage import Stage, built_stage, copied, filled, image, record
@@ -107,7 +107,7 @@ def mutants(draw: st.DrawFn, good: Any) -> Any:
 
 
 def _queueable(text: str) -> str:
-    return NO_SQS_CHARACTER.sub("?", text) or "?"
+    return NO_SQS_CHARACTER.sub("?", text)[: MAX_MESSAGE // 4] or "?"
 
 
 Played = Callable[[Counter[str]], None]

@@ -12,7 +12,7 @@ import jwt
 import pytest
 from botocore.exceptions import ClientError
 
-from im.aws import part_queue, queue
+from im.aws import check_queue, part_queue, queue
 from im.domain.ids import ConvId, UserId
 from im.runtime import logs
 from im.store.audience import AudienceStore
@@ -98,12 +98,33 @@ def broadcast(house: House) -> None:
     assert bob.seen() == [7, 8]
 
 
+def redelivery(house: House) -> None:
+    alice, bob = house.connect("alice"), house.connect("bob")
+    for i in range(8):
+        alice.say(f"{i}", f"c{i}", to="bob")
+
+    assert house.call("redelivery", sample("redelivery")) == {"batchItemFailures": []}
+
+    assert bob.seen() == [7, 8]
+
+
+def audit(house: House) -> None:
+    bob = house.connect("bob")
+
+    assert house.call("audit", sample("audit")) == {}
+    house.fan_out()
+
+    assert bob.seen() == [1]
+
+
 SAMPLES: dict[str, Callable[[House], None]] = {
     "authorizer": authorizer,
     "connect": connect,
     "disconnect": disconnect,
     "fanout": fanout,
     "broadcast": broadcast,
+    "redelivery": redelivery,
+    "audit": audit,
     "ping": frame("connect", "ping", {"ts", "inbox"}),
     "send": frame("message", "send", {"conv", "seq", "n", "ts", "duplicate"}),
     "sync": frame("sync", "sync", {"conversations", "inbox", "privacy"}),
@@ -132,6 +153,7 @@ def test_a_sample_event_drives_its_function(house: House, name: str) -> None:
     [
         ("fanout", lambda body: queue.encode(queue.decode(body))),
         ("broadcast", lambda body: part_queue.encode(part_queue.decode(body))),
+        ("redelivery", lambda body: check_queue.encode(check_queue.decode(body))),
     ],
 )
 def test_a_sample_of_a_queue_holds_what_is_queued_today(name: str, rewritten: Callable[[str], str]) -> None:
