@@ -10,14 +10,13 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from im.aws import clients
 from tests.faults import aws_rules
+from tests.integration.doubles import ConnectionApi, LastError
 from tests.integration.house import START, Device, House, built_house, sample
 from tests.integration.tables import Tables
 
@@ -68,41 +67,6 @@ class Queues:
             record(message["MessageBody"], f"m{i}", message.get("MessageGroupId"))
             for i, message in enumerate(self.sent.pop(url, []))
         ]
-
-
-class Gone(ClientError):
-    """The connection API knows no such connection."""
-
-
-@dataclass
-class Sockets:
-    """A client of the connection API, for the devices of a house."""
-
-    house: House
-    exceptions = SimpleNamespace(GoneException=Gone)
-
-    def open(self, connection: str) -> Device:
-        """The device of a connection. Raises Gone."""
-        device = self.house.devices.get(connection)
-        if device is None or device.closed:
-            raise Gone({"Error": {"Code": "GoneException"}}, "push")
-        return device
-
-    def post_to_connection(self, *, ConnectionId: str, Data: bytes) -> None:  # noqa: N803
-        self.open(ConnectionId).pushes.append(json.loads(Data))
-
-    def delete_connection(self, *, ConnectionId: str) -> None:  # noqa: N803
-        self.open(ConnectionId).hang_up()
-
-
-class LastError(logging.Handler):
-    """Keeps what a function has logged as an error."""
-
-    error: BaseException | str | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Take down a line."""
-        self.error = record.exc_info[1] if record.exc_info else record.getMessage()
 
 
 CONVERSATION_TABLE = "ConversationTable"
@@ -244,7 +208,7 @@ def built_stage(**environment: str) -> Iterator[Stage]:
         strict = {
             "dynamodb": aws_rules.Strict(tables, aws_rules.dynamodb),
             "sqs": aws_rules.Strict(queues, aws_rules.sqs),
-            "connections": aws_rules.Strict(Sockets(house), aws_rules.connection_api),
+            "connections": aws_rules.Strict(ConnectionApi(house), aws_rules.connection_api),
         }
         patch.setattr(clients, "dynamodb", lambda: strict["dynamodb"])
         patch.setattr(clients, "sqs", lambda: strict["sqs"])

@@ -87,7 +87,6 @@ class Stage:
     nothing: AtRest = field(default_factory=lambda: AtRest({}, None, ()))  # type: ignore[arg-type]
     replies: dict[str, Said] = field(default_factory=dict)
     settled: int = 0
-    judged: int = 0
 
     def cases(self) -> Iterator[Case]:
         """All there are.
@@ -166,7 +165,6 @@ class Stage:
         world.settle()
         settled = world.fingerprint(start)
         if settled not in self.known:
-            self.judged += 1
             stored = essence(world, start, acks=self.flow.covers == "sync.ack")
             pushes = pushes_of(world)
             self.known[settled] = AtRest(stored, pushes, tuple(judge(world, start, self.seen)))

@@ -23,17 +23,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 from hypothesis import Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from moto.dynamodb.models import dynamodb_backends
 
 from im.aws import clients
+from tests.integration.doubles import ConnectionApi, LastError
 from tests.integration.house import REGION, START, Device, House, built_house, sample
 from tests.integration.hypothesis_profile import examples
 from tests.integration.tables import Item, Tables
@@ -60,39 +59,6 @@ class Queue:
         if "DelaySeconds" in request:
             return  # a check whether pushes have arrived: they have
         self.records.append(self.shape | {"messageId": f"m{next(self.numbers)}", "body": MessageBody})
-
-
-class Gone(ClientError):
-    """The connection API knows no such connection."""
-
-
-@dataclass
-class ConnectionApi:
-    """A client of the connection API, for the devices of a house."""
-
-    house: House
-    exceptions = SimpleNamespace(GoneException=Gone)
-
-    def open(self, connection: str) -> Device:
-        device = self.house.devices.get(connection)
-        if device is None or device.closed:
-            raise Gone({"Error": {"Code": "GoneException"}}, "push")
-        return device
-
-    def post_to_connection(self, *, ConnectionId: str, Data: bytes) -> None:  # noqa: N803
-        self.open(ConnectionId).pushes.append(json.loads(Data))
-
-    def delete_connection(self, *, ConnectionId: str) -> None:  # noqa: N803
-        self.open(ConnectionId).hang_up()
-
-
-class LastError(logging.Handler):
-    """Keeps what a function has logged as an error, in place of a line for each frame."""
-
-    error: BaseException | str | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.error = record.exc_info[1] if record.exc_info else record.getMessage()
 
 
 @dataclass
