@@ -25,6 +25,8 @@ class Talker:
         self._ids = itertools.count(1)
         self._pushes: list[dict[str, Any]] = []
         self._entries: list[dict[str, Any]] = []
+        self._known: set[tuple[str, int]] = set()
+        """What has come, or was sent here: a push may come again, and that of one's own when the auditor was first."""
         self._open = ExitStack()
         socket = connect(
             f"{stack.websocket}?token={stack.token(user)}&device={device}&platform={platform}",
@@ -67,7 +69,10 @@ class Talker:
         """The data of a reply that must be a success."""
         reply = self.ask(op, data)
         assert reply.get("ok"), reply
-        return dict(reply["data"])
+        data = dict(reply["data"])
+        if op.startswith("message.") and "seq" in data:
+            self._known.add((data["conv"], data["seq"]))
+        return data
 
     def raw(self, text: str) -> dict[str, Any]:
         """Send any text as a frame; the reply."""
@@ -91,10 +96,14 @@ class Talker:
         raise AssertionError(f"no push {name!r} came: {self._pushes}")
 
     def entry(self) -> dict[str, Any]:
-        """The next entry that is pushed, whether it comes alone or with others."""
-        while not self._entries:
-            self._entries += self.push("entries")["entries"]
-        return dict(self._entries.pop(0))
+        """The next entry that is pushed, whether it comes alone or with others. Repeats are dropped, as clients do."""
+        while True:
+            while not self._entries:
+                self._entries += self.push("entries")["entries"]
+            entry = self._entries.pop(0)
+            if (place := (entry["conv"], entry["seq"])) not in self._known:
+                self._known.add(place)
+                return dict(entry)
 
     def say(self, text: str, cmid: str, **where: Any) -> dict[str, Any]:
         """message.send of a text; the data of the reply."""

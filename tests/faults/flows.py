@@ -448,7 +448,6 @@ QUEUES: Final = (
         ("carol", "message.send", _text("q1", conv=SMALL)),
         ("alice", "group.remove", SMALL_NAME | {"users": ["carol"]}))),
     _batch("fan out what became large", _queue(
-        ("alice", "message.send", _text("q1", conv=SMALL)),
         ("carol", "group.invite", SMALL_NAME | {"users": ["erin", "frank", "gus"]}))),
     _batch("fan out the end", _queue(("alice", "group.dissolve", SMALL_NAME))),
     _batch("fan out the end of a large one", _queue(("alice", "group.dissolve", {"conv": LARGE}))),

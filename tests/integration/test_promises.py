@@ -449,5 +449,5 @@ class Promises(RuleBasedStateMachine):
         return False
 
 
-Promises.TestCase.settings = settings(max_examples=examples(100), stateful_step_count=20)
+Promises.TestCase.settings = settings(max_examples=examples(40), stateful_step_count=20)
 test_the_promises_hold_whatever_people_networks_and_functions_do = Promises.TestCase
