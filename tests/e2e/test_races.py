@@ -83,7 +83,7 @@ def test_one_cmid_appended_by_twenty_threads_is_one_entry_among_the_others(stack
 
 def test_fifty_senders_at_once_get_places_without_holes_or_repeats(stack: Stack) -> None:
     append = patient(appender(stack))
-    conv = ConvId("g:fifty")
+    conv = ConvId("d:fifty:senders")  # the auditor finds these entries: the fan-out must know whom they are for
 
     def talk(sender: int) -> list[tuple[Seq, int]]:
         drafts = [
