@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from im.aws.failures import NotQueued
-from im.aws.part_queue import MAX_ENTRIES, Part, SqsPartQueue, decode, encode
-from im.aws.queue import MAX_BATCH, MAX_ID, NewerMessage, UnreadableMessage
+from im.aws.part_queue import Part, SqsPartQueue, decode, encode
+from im.aws.queue_messages import MAX_BATCH, MAX_ENTRIES, MAX_ID, NewerMessage, UnreadableMessage
 from im.domain.ids import ConnectionId, ConvId, Seq
 from tests.unit.aws.not_messages import NOT_MESSAGES
 

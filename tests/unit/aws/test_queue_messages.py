@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from im.aws.queue import MAX_ID, FanoutQueue, NewerMessage, Queued, UnreadableMessage, decode, encode
+from im.aws.queue import FanoutQueue, Queued, decode, encode
+from im.aws.queue_messages import MAX_ID, NewerMessage, UnreadableMessage
 from im.domain.entries import MAX_BODY_BYTES, Entry, Forwarded
 from im.domain.ids import Cmid, ConnectionId, ConvId, Seq, UserId
 from im.domain.message_state import Edited, Reaction, State

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from im.aws.part_queue import seqs_of
-from im.aws.queue import UnreadableMessage, message_of
+from im.aws.queue_messages import message_of, origins_of, reading, seqs_of
 from im.domain.conversation import parse_conversation
-from im.domain.errors import BadRequest
 from im.domain.ids import ConnectionId, ConvId, Seq, UserId
 
 if TYPE_CHECKING:
@@ -67,14 +65,12 @@ def encode(check: Check) -> str:
 
 def decode(body: str) -> Check:
     """What a queue message carries. Raises UnreadableMessage, NewerMessage."""
-    try:
+    with reading():
         message = message_of(body, VERSION)
         return Check(
             conv=parse_conversation(str(message["conv"]), "conv").conv,
             seqs=seqs_of(message),
             users=tuple(UserId(str(user)) for user in message["users"]),
             round=int(message["round"]),
-            origins={Seq(int(seq)): ConnectionId(str(origin)) for seq, origin in message["origins"].items()},
+            origins=origins_of(message),
         )
-    except (BadRequest, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
-        raise UnreadableMessage(type(e).__name__) from e

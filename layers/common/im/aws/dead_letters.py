@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from im.aws.queue import short
+from im.aws.queue_messages import short
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from im.aws.failures import NotQueued
-from im.aws.queue import MAX_BATCH, UnreadableMessage, message_of, short
+from im.aws.queue_messages import (
+    MAX_BATCH,
+    UnreadableMessage,
+    message_of,
+    origins_of,
+    reading,
+    seqs_of,
+    short,
+)
 from im.domain.conversation import parse_conversation
-from im.domain.errors import BadRequest
 from im.domain.ids import ConnectionId, ConvId, Seq
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 VERSION: Final = 1
-
-MAX_ENTRIES: Final = 10
-"""As many as a batch of the fan-out queue brings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +84,15 @@ def encode(part: Part) -> str:
 
 def decode(body: str) -> Part:
     """What a queue message carries. Raises UnreadableMessage, NewerMessage."""
-    try:
+    with reading():
         message = message_of(body, VERSION)
         part = Part(
             conv=parse_conversation(str(message["conv"]), "conv").conv,
             seqs=seqs_of(message),
             number=int(message["number"]),
             of=int(message["of"]),
-            origins={Seq(int(seq)): ConnectionId(str(origin)) for seq, origin in message["origins"].items()},
+            origins=origins_of(message),
         )
-    except (BadRequest, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
-        raise UnreadableMessage(type(e).__name__) from e
     if not 0 <= part.number < part.of:
         raise UnreadableMessage("no such part")
     return part
-
-
-def seqs_of(message: Mapping[str, Any]) -> tuple[Seq, ...]:
-    """The entries that a message names. Not all from the first to the last: a batch may hold one of today, and one of
-    last week that comes late. Raises UnreadableMessage, LookupError, TypeError, ValueError."""
-    seqs = [int(seq) for seq in message["seqs"]]
-    if not 1 <= len(seqs) <= MAX_ENTRIES or seqs[0] < 1 or seqs != sorted(set(seqs)):
-        raise UnreadableMessage("no such entries")
-    return tuple(map(Seq, seqs))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -12,21 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from im.aws.failures import OURS, NotQueued, is_ours
+from im.aws.queue_messages import MAX_BATCH, UnreadableMessage, message_of, reading, short
 from im.domain.conversation import parse_conversation
 from im.domain.entries import Entry, Forwarded
-from im.domain.errors import BadRequest
 from im.domain.ids import Cmid, ConnectionId, Seq, UserId
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-MAX_ID: Final = 128
-"""SQS: a group id and a deduplication id have at most 128 characters. A direct conversation's id may have 131."""
-
 VERSION: Final = 1
 
-MAX_BATCH: Final = 10
-"""Messages in one request to SQS."""
 MAX_BATCH_BYTES: Final = 256 * 1024
 """Of the bodies of one request. SQS takes more by now, but not in every region and partition."""
 
@@ -48,14 +42,6 @@ class Queued:
     """Whether it had been changed when it was queued: by a repeat, then."""
 
 
-class UnreadableMessage(Exception):
-    """A queue message that is none of ours; it can only go to the dead-letter queue."""
-
-
-class NewerMessage(Exception):
-    """A queue message of a newer version of this program, which is being deployed, or was rolled back."""
-
-
 @dataclass(frozen=True, slots=True)
 class FanoutQueue:
     """The queue at `url`."""
@@ -69,11 +55,12 @@ class FanoutQueue:
         Order: the entries of one conversation share a group. Two senders may queue 7 and 8 the other way round:
         the rows' watermarks and the clients' seqs do not mind.
         """
+        group, once = _ids(entry)
         self.client.send_message(
             QueueUrl=self.url,
             MessageBody=encode(Queued(entry, origin)),
-            MessageGroupId=short(entry.conv),
-            MessageDeduplicationId=short(f"{entry.conv}:{entry.seq}"),
+            MessageGroupId=group,
+            MessageDeduplicationId=once,
         )
 
     def put_found(self, entries: Sequence[Entry]) -> None:
@@ -99,13 +86,8 @@ class FanoutQueue:
             out = self.client.send_message_batch(
                 QueueUrl=self.url,
                 Entries=[
-                    {
-                        "Id": str(i),
-                        "MessageBody": body,
-                        "MessageGroupId": short(entry.conv),
-                        "MessageDeduplicationId": short(f"{entry.conv}:{entry.seq}"),
-                    }
-                    for i, (entry, body) in enumerate(some)
+                    {"Id": str(i), "MessageBody": body, "MessageGroupId": group, "MessageDeduplicationId": once}
+                    for i, (group, once, body) in enumerate((*_ids(entry), body) for entry, body in some)
                 ],
             )
         except ClientError as e:
@@ -159,7 +141,7 @@ def encode(queued: Queued) -> str:
 
 def decode(body: str) -> Queued:
     """What a queue message carries. Raises UnreadableMessage, NewerMessage."""
-    try:
+    with reading():
         message = message_of(body, VERSION)
         fields = message["entry"]
         entry = Entry(
@@ -182,8 +164,6 @@ def decode(body: str) -> Queued:
         if not (entry.seq >= 1 and 0 <= entry.n <= entry.seq and 0 <= entry.prior <= entry.epoch <= entry.seq):
             raise UnreadableMessage("no such entry")
         origin, only = message["origin"], message.get("only")
-    except (BadRequest, LookupError, TypeError, ValueError, OverflowError, RecursionError) as e:
-        raise UnreadableMessage(type(e).__name__) from e
     return Queued(
         entry,
         origin=ConnectionId(str(origin)) if origin is not None else None,
@@ -193,13 +173,10 @@ def decode(body: str) -> Queued:
     )
 
 
-def message_of(body: str, version: int) -> dict[str, Any]:
-    """A body of ours, whose version must be this one. Raises UnreadableMessage, NewerMessage, and what json raises."""
-    message: dict[str, Any] = json.loads(body)
-    if message["v"] != version:
-        kind = NewerMessage if isinstance(message["v"], int) and message["v"] > version else UnreadableMessage
-        raise kind(f"version {str(message['v'])[:20]}")
-    return message
+def _ids(entry: Entry) -> tuple[str, str]:
+    """The group and the deduplication id of an entry on its way to all members: whoever queues it gives it the same,
+    so it is queued once."""
+    return short(entry.conv), short(f"{entry.conv}:{entry.seq}")
 
 
 def _left_out(entry: Entry, why: str) -> None:
@@ -228,8 +205,3 @@ def _forwarded(value: Any) -> Forwarded | None:
         raise TypeError(f"forwarded is no list: {value!r}")
     sender, ts = value
     return Forwarded(UserId(str(sender)), int(ts))
-
-
-def short(name: str) -> str:
-    """`name` where SQS takes it, a digest of it where it is too long."""
-    return name if len(name) <= MAX_ID else hashlib.sha256(name.encode()).hexdigest()

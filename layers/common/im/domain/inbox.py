@@ -29,11 +29,11 @@ class Marks(NamedTuple):
 
     read: Seq
     ack: Seq
-    shown: bool
+    shown: bool = True
     """Whether they want others to know."""
 
 
-UNMARKED: Final = Marks(NEVER, NEVER, shown=True)
+UNMARKED: Final = Marks(NEVER, NEVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,10 @@ class Row:
             left_seq=self.left_seq or shared.left_seq,
             shared_version=shared.version,
         )
+
+    @property
+    def marks(self) -> Marks:
+        return Marks(self.read_seq, self.ack_seq)
 
     @property
     def unread(self) -> int:

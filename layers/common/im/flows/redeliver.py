@@ -17,11 +17,12 @@ from im.domain.conversation import Direct, parse_conversation
 from im.domain.entries import Entry, epoch_before
 from im.domain.group import Spans, visible
 from im.domain.ids import ConvId, UserId
+from im.domain.inbox import UNMARKED, Marks
 from im.flows.members import MemberLists, NowLarge, peers_of
 from im.flows.ports import CheckQueue, Clock
 from im.flows.push_entries import EntryPusher, Pushed, read_again
 from im.store.conversations import ConversationStore
-from im.store.inbox import InboxStore, Marks
+from im.store.inbox import InboxStore
 
 log = logging.getLogger("im")
 
@@ -93,7 +94,7 @@ class Redelivery:
         cannot be read.
         """
         marks = self.inbox.marks(check.users, check.conv)
-        if all(marks.get(user, NOTHING).acked >= check.seqs[-1] for user in check.users):
+        if all(marks.get(user, UNMARKED).ack >= check.seqs[-1] for user in check.users):
             return Pushed()
         queued = read_again(self.log, check.conv, check.seqs, check.origins)
         if not queued:
@@ -103,9 +104,9 @@ class Redelivery:
         behind = {
             user: people[user]
             for user in check.users
-            if user in people and _is_behind(user, people[user], marks.get(user, NOTHING), entries)
+            if user in people and _is_behind(user, people[user], marks.get(user, UNMARKED), entries)
         }
-        far = {user for user in behind if marks.get(user, NOTHING).acked < check.seqs[0] - FAR}
+        far = {user for user in behind if marks.get(user, UNMARKED).ack < check.seqs[0] - FAR}
         near = {user: spans for user, spans in behind.items() if user not in far}
         pushed = self.pusher.push(queued, near, deadline, as_now=True) if near else Pushed()
         self.checks.next_round(check, pushed.users)
@@ -124,9 +125,6 @@ class Redelivery:
             return {}  # nobody acknowledges there any more
 
 
-NOTHING: Final = Marks()
-
-
 def _is_behind(user: UserId, spans: Spans, marks: Marks, entries: Sequence[Entry]) -> bool:
     """Whether the marks of a user leave open that they have received what they may see of `entries`.
 
@@ -136,6 +134,6 @@ def _is_behind(user: UserId, spans: Spans, marks: Marks, entries: Sequence[Entry
     theirs = [entry for entry in entries if visible(spans, entry.seq)]
     others = [entry for entry in theirs if entry.sender != user]
     if not others:
-        return bool(theirs) and marks.acked < theirs[-1].seq
-    has = marks.acked if len(others) < len(theirs) else max(marks.acked, marks.read)
+        return bool(theirs) and marks.ack < theirs[-1].seq
+    has = marks.ack if len(others) < len(theirs) else max(marks.ack, marks.read)
     return has < others[-1].seq

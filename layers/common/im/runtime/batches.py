@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from im.aws.dead_letters import DeadLetters
 from im.aws.failures import may_pass
-from im.aws.queue import NewerMessage, UnreadableMessage
+from im.aws.queue_messages import NewerMessage, UnreadableMessage
 from im.aws.retries import Retries, Retry
 from im.flows.row_writes import TooManyFailed
 from im.runtime.logs import log
@@ -105,7 +105,7 @@ class _Batch(Generic[M]):
         there is no time."""
         groups: dict[Hashable, list[tuple[Record, M]]] = {}
         for record in records:
-            group = record["attributes"].get("MessageGroupId", record["messageId"])
+            group = _group(record)
             try:
                 message = self.work.decode(record["body"])
             except UnreadableMessage as e:
@@ -165,16 +165,11 @@ class _Batch(Generic[M]):
         try:
             waits: dict[str, int] = {}
             for record in self.again:
-                group = record["attributes"].get("MessageGroupId", record["messageId"])
+                group = _group(record)
                 waits[group] = max(waits.get(group, 1), _receives(record))
             if (receives := max(waits.values())) >= STUCK_AFTER:
                 log.error("still failing", receives=receives, groups=len(waits), lambda_request_id=self._request)
-            self.aside.retries.soon(
-                [
-                    Retry(r["receiptHandle"], waits[r["attributes"].get("MessageGroupId", r["messageId"])])
-                    for r in self.again
-                ]
-            )
+            self.aside.retries.soon([Retry(r["receiptHandle"], waits[_group(r)]) for r in self.again])
         except Exception:  # noqa: BLE001 - then it comes later
             log.exception("not brought sooner", lambda_request_id=self._request)
 
@@ -185,8 +180,7 @@ class _Batch(Generic[M]):
         """Put a message out of the way; when that fails, it comes again."""
         try:
             if self.aside.dead is not None:
-                group = record["attributes"].get("MessageGroupId", record["messageId"])
-                self.aside.dead.park(record["messageId"], record["body"], group, _reason(error))
+                self.aside.dead.park(record["messageId"], record["body"], _group(record), _reason(error))
         except Exception:  # noqa: BLE001 - it is safe where it is
             log.exception("not parked", message_id=record["messageId"], lambda_request_id=self._request)
             self._come_again([record])
@@ -196,6 +190,11 @@ class _Batch(Generic[M]):
     @property
     def _request(self) -> str:
         return self.context.aws_request_id
+
+
+def _group(record: Record) -> str:
+    """The message group; of a standard queue each message is one of its own."""
+    return str(record["attributes"].get("MessageGroupId", record["messageId"]))
 
 
 def _receives(record: Record) -> int:

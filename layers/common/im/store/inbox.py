@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from im.domain.entries import Entry
 from im.domain.ids import ConvId, Seq, UserId
-from im.domain.inbox import NEVER, Inbox, Row, Shown
+from im.domain.inbox import NEVER, Inbox, Marks, Row, Shown
 from im.store import keys
 from im.store.batches import query_all, read_all
 
@@ -44,13 +44,6 @@ class Delivery:
     """The newest entry of the batch that mentions the member; 0 without one."""
     ends: bool = False
     """Whether the conversation ends with `newest`: its group is dissolved."""
-
-
-class Marks(NamedTuple):
-    """Up to where somebody has received a conversation."""
-
-    acked: Seq = Seq(0)
-    read: Seq = Seq(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +161,7 @@ class InboxStore:
         """Up to where some users have acknowledged and read a conversation; of those who have a row. ½ R a user."""
         wanted = [keys.row(user, conv) for user in users]
         rows = {item["pk"]["S"]: row_from(item) for item in read_all(self.client, self.table, wanted)}
-        return {UserId(user): Marks(row.ack_seq, row.read_seq) for user, row in rows.items()}
+        return {UserId(user): row.marks for user, row in rows.items()}
 
     def row(self, user: UserId, conv: ConvId) -> Row | None:
         """One row as of now, completed where its group is large. 2 R, and 1 R more for a large group."""

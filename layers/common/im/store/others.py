@@ -46,7 +46,7 @@ class OthersStore:
         for user in users:
             item, about = found.get((user, keys.ROW_PREFIX + conv)), found.get((user, keys.USER), {})
             row = row_from(item) if item is not None else None
-            marks = UNMARKED if row is None else Marks(row.read_seq, row.ack_seq, shown=True)
+            marks = UNMARKED if row is None else row.marks
             out[user] = marks._replace(shown="receipts" not in hides_from(about))
         return out
 
