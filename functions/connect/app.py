@@ -19,8 +19,12 @@ def handler(event: Event, context: Context) -> Response:
     match event["requestContext"]["eventType"]:
         case "CONNECT":
             caller = caller_of(event)
-            connections.open(caller)
-            log.info("connected", user=caller.user, device=caller.device, lambda_request_id=context.aws_request_id)
+            came = connections.open(caller, event["requestContext"]["connectedAt"])
+            what = "connected" if came else "connected too late"
+            log.info(what, user=caller.user, device=caller.device, lambda_request_id=context.aws_request_id)
+            if not came:
+                # Its client has given it up, or tries again.
+                return {"statusCode": 409}
         case "DISCONNECT":
             caller = caller_of(event)
             connections.close(caller)

@@ -181,9 +181,9 @@ class Doorman:
         )
 
     def open(self, caller: Caller) -> None:
-        """`$connect`, after which the connection exists."""
-        self._connections.open(caller)
-        self._gateway.open.add(caller.connection)
+        """`$connect`, after which the connection exists, unless it comes too late."""
+        if self._connections.open(caller, now_ms()):
+            self._gateway.open.add(caller.connection)
 
     def close(self, caller: Caller) -> None:
         """`$disconnect`, which may come late."""

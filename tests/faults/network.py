@@ -44,6 +44,8 @@ class Link:
     user: str
     device: str
     platform: str
+    asked: int
+    """When it was asked for, milliseconds since the epoch."""
     open: bool = False
     """Whether API Gateway believes in it."""
     silent: bool = False
@@ -164,7 +166,7 @@ class Gateway:
         if self.harsh and self.random.random() < 0.04:
             self.happened["connections refused"] += 1
             raise UpgradeRefusedError(self.random.choice((429, 500, 503)))
-        link = Link(f"conn-{len(self.links)}=", user, device, platform)
+        link = Link(f"conn-{len(self.links)}=", user, device, platform, self.cloud.now_ms)
         self.links[link.id] = link
         opening = self._begin(self._open(link))
         try:
@@ -277,15 +279,20 @@ class Gateway:
 
     def _event(self, name: str, link: Link, **more: Any) -> Item:
         identity = {"user": link.user, "device": link.device, "platform": link.platform, "principalId": link.user}
-        context = EVENTS[name]["requestContext"] | {"connectionId": link.id, "authorizer": identity}
+        context = EVENTS[name]["requestContext"]
+        context = context | {"connectionId": link.id, "connectedAt": link.asked, "authorizer": identity}
         return EVENTS[name] | {"requestContext": context} | more
 
     async def _open(self, link: Link) -> None:
+        if self.harsh and self.random.random() < 0.05:
+            # So long a function may take to begin. API Gateway waits for 29 s, and this client for 20.
+            await asyncio.sleep(self.random.uniform(1, 28))
         try:
             answer = await self.cloud.invoke("connect", self._event("connect", link))
         except Failed:
             return
         link.open = answer["statusCode"] == 200
+        self.happened["connections that came too late"] += answer["statusCode"] == 409
 
     def _tell_end(self, link: Link, after: float) -> None:
         if not link.told:

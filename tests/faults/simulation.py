@@ -135,8 +135,7 @@ class _Play:
         for app in self.people.apps:
             if not app.running:
                 await app.stop()
-                rivals = [other for other in self.people.apps if other.user == app.user and other.device != "pc"]
-                if app.device == "pc" or not any(other.running for other in rivals):
+                if not any(other.running for other in self._rivals(app)):
                     await app.start()
         await asyncio.sleep(self.ping_every + 12)
         end = self.loop.now + REST_S
@@ -202,6 +201,11 @@ class _Play:
                 differ = [seq for seq in told.keys() & anew_told.keys() if told[seq] != anew_told[seq]]
                 wrong += [f"{app.name} shows {told[s]} as {s} of {conv}, a new device {anew_told[s]}" for s in differ]
 
+    def _rivals(self, app: App) -> list[App]:
+        """Who may kick it: the user's other mobile devices, when it is one."""
+        others = [other for other in self.people.apps if other.user == app.user and other is not app]
+        return [other for other in others if "pc" not in (app.device, other.device)]
+
     async def _close(self, app: App) -> None:
         if app.session is not None and app.running:
             for conv, transcript in sorted(app.session.transcripts.items()):
@@ -211,7 +215,7 @@ class _Play:
         for end in app.ends:
             named = isinstance(end, ConnectionLostError) and end.kicked is not None
             self.outcome.happened["kicked"] += named
-            if not named:
+            if not named or not self._rivals(app):
                 self.outcome.wrong.append(f"{app.name} ended: {end!r}")
 
     # ---- the verdict

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from im.domain.entries import Entry
+from im.flows.connect import Connections
 from im.store.conversations import ConversationStore, entry_item
 from im.store.inbox import InboxStore
 from imclient.transcript import Transcript
@@ -26,6 +27,7 @@ CHUNKS, SEEDS = 4, 50
 MUST_HAPPEN = (
     "apps killed",
     "connections refused",
+    "connections that came too late",
     "connections that broke",
     "connections that opened for the server alone",
     "connections that stalled",
@@ -127,6 +129,11 @@ def rows_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(InboxStore, "_move", move_anyhow)
 
 
+def a_late_connect_goes_over_a_newer_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Connections.open
+    monkeypatch.setattr(Connections, "open", lambda self, caller, _: real(self, caller, 0))
+
+
 def nobody_audits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stream, "insert", lambda _stream, _item: None)
 
@@ -153,6 +160,7 @@ def repeats_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         entries_go_over_others,
         retries_are_not_known_again,
         rows_go_back,
+        a_late_connect_goes_over_a_newer_connection,
         nobody_audits,
         the_queue_loses_a_message_in_twenty,
         repeats_are_shown,

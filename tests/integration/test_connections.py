@@ -357,6 +357,59 @@ def test_a_connection_that_was_replaced_while_it_opened_is_ended_by_its_first_pi
     assert not newer[0].closed
 
 
+@pytest.mark.parametrize("policy_house", ["per_platform", "single", "multi"], indirect=True)
+def test_a_connect_that_was_given_up_takes_nothing_from_the_one_that_came_after_it(policy_house: House) -> None:
+    """Its client hears nothing for some seconds and comes again; the first `$connect` goes on late."""
+    house = policy_house
+    newer: list[Device] = []
+
+    def before_it_is_registered(call: Call) -> None:
+        if call.operation == "UpdateItem":
+            house.before = None
+            house.now += 10_000
+            newer.append(house.connect("alice", *PHONE))
+
+    with house.watched(before=before_it_is_registered):
+        older = house.knock("alice", *PHONE)
+
+    assert (older.closed, newer[0].closed, newer[0].pushes) == (True, False, [])
+    assert slots(house, "alice") == {newer[0].connection}
+    assert not newer[0].ok("connect.ping").get("lost")
+    assert not newer[0].closed
+
+
+def test_a_late_connect_of_a_device_on_another_platform_takes_nothing_either(house: House) -> None:
+    """One live connection a device, in whatever slot."""
+    newer: list[Device] = []
+
+    def before_it_is_registered(call: Call) -> None:
+        if call.operation == "UpdateItem":
+            house.before = None
+            house.now += 10_000
+            newer.append(house.connect("alice", "d1", "web"))
+
+    with house.watched(before=before_it_is_registered):
+        older = house.knock("alice", "d1", "ios")
+
+    assert (older.closed, newer[0].closed, newer[0].pushes) == (True, False, [])
+    assert slots(house, "alice") == {newer[0].connection}
+
+
+def test_a_slot_of_an_earlier_version_is_taken_over(house: House) -> None:
+    old = house.connect("alice", *PHONE)
+    house.dynamodb.update_item(
+        TableName="ConnectionTable",
+        Key={"pk": {"S": "alice"}},
+        UpdateExpression="REMOVE #slot.asked",
+        ExpressionAttributeNames={"#slot": "slot:mobile"},
+    )
+
+    new = house.connect("alice", *PHONE)
+
+    assert (old.closed, new.closed) == (True, False)
+    assert slots(house, "alice") == {new.connection}
+
+
 def test_a_device_that_was_logged_out_while_it_could_not_be_reached_does_not_come_back_by_a_ping(house: House) -> None:
     phone, pc = house.connect("alice", *PHONE), house.connect("alice", *PC)
     house.devices.pop(phone.connection)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,3 +140,30 @@ def test_what_the_server_refuses_is_told_once(server: FakeServer) -> None:
 
     run(work())
     assert [data["conv"] for data in asked(server, BOB, "read")] == [TEAM, DIRECT]
+
+
+def test_a_session_that_is_closing_does_not_connect_again(server: FakeServer) -> None:
+    """The app has been started again: the connection of its next session would be kicked."""
+    dialled = 0
+
+    async def dial(on_push: PushHandler) -> Connection:
+        nonlocal dialled
+        dialled += 1
+        token = mint_token(SigningKey(SECRET), ALICE, now=int(time.time()))
+        return await Connection.open(server.url, token=token, device="d1", on_push=on_push)
+
+    async def work() -> None:
+        alice = Session(dial, ALICE, timing=replace(QUICK, reply=20), acknowledges=True)
+        await alice.start()
+        server.faults.lost_replies_of["sync.ack"] = LONG
+        async with session(server, BOB) as bob:
+            await bob.send(DIRECT, {"text": "1"})
+        await until(lambda: DIRECT in alice.transcripts)
+        closing = asyncio.create_task(alice.close())
+        await until(lambda: bool(asked(server, ALICE, "ack")))
+        await asyncio.to_thread(server.close_connection, ALICE)
+        await closing
+        assert alice.failure is None
+
+    run(work())
+    assert dialled == 1

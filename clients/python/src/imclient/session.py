@@ -131,6 +131,7 @@ class Session:
         self._connection: Connection | None = None
         self._up = asyncio.Event()  # set while there is a connection, and for good once the session has ended
         self._ended = asyncio.Event()
+        self._closing = False
         self._failure: BaseException | None = None
         self._inbox: object = None
         self._catching_up = asyncio.Lock()
@@ -169,7 +170,11 @@ class Session:
         self._spawn(self._keep_told())
 
     async def close(self) -> None:
-        """Tell the server what is still to be told, close the connection and stop every task."""
+        """Tell the server what is still to be told, close the connection and stop every task.
+
+        It does not connect again for it: the next session of this device may be there already, and would be kicked.
+        """
+        self._closing = True
         if not self._ended.is_set() and self._connection is not None and self._connection.lost is None:
             # What cannot be told now, the next session learns from the inbox and tells then.
             with suppress(ImClientError, TimeoutError):
@@ -417,6 +422,9 @@ class Session:
             self._connection = None
             if lost.kicked is not None:
                 self._end(lost)
+                return
+            if self._closing:
+                self._end(None)
                 return
             self._on_state(f"{lost}; connecting again")
             attempt = 0

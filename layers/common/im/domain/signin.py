@@ -40,7 +40,10 @@ class Slot:
     device: DeviceId
     platform: str
     since: int
-    """Milliseconds since the epoch."""
+    """When it was registered, milliseconds since the epoch."""
+    asked: int = 0
+    """When its client asked for it, milliseconds since the epoch: of two in each other's way the later one stays. A
+    `$connect` may take long, and its client may have given it up and come again meanwhile."""
 
     def alive(self, now: int) -> bool:
         """Whether its connection can still be open at `now`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from im.domain.ids import ConnectionId, ConvId, UserId
 from im.domain.inbox_version import version_of
@@ -43,25 +43,33 @@ class Connections:
     policy: Policy
     threads: Executor
 
-    def open(self, caller: Caller) -> None:
-        """Register the caller's connection and end those that stand in its way.
+    def open(self, caller: Caller, asked: int) -> bool:
+        """Register the caller's connection and end those that stand in its way. False when it comes too late: one that
+        was asked for after `asked`, milliseconds since the epoch, has its place.
 
         1 W, and 1 more a loser elsewhere; 1 R, and 1 W for each large group that the caller is in.
 
         A loser that is still opening cannot be ended yet (its connection does not exist for API Gateway before its own
         `$connect` has returned). It has no slot, and its next `ping` ends it.
         """
-        newcomer = self._slot(caller)
+        newcomer = replace(self._slot(caller), asked=asked)
         before = self.connections.register(caller.user, newcomer)
+        if before is None:
+            return False
+        in_its_way = losers(self.policy, newcomer, before.slots, newcomer.since)
+        if any(other.asked > asked for other in in_its_way):
+            self.connections.drop(caller.user, newcomer.name, newcomer.connection, newcomer.since)
+            return False
         # After the registration: a group that becomes large meanwhile sees the connection, or is seen here.
         self._each_large_group(
             caller.user, lambda conv: self.audience.add(conv, caller.user, before.opened, newcomer.since)
         )
-        for loser in losers(self.policy, newcomer, before.slots, newcomer.since):
+        for loser in in_its_way:
             if loser.name != newcomer.name:
                 self.connections.drop(caller.user, loser.name, loser.connection, newcomer.since)
             if loser.alive(newcomer.since):
                 self._end(loser.connection, "replaced")
+        return True
 
     def close(self, caller: Caller) -> None:
         """Forget a connection that has ended. 1 W; when it was the user's last, 1 R and 1 W for each large group.

@@ -40,32 +40,40 @@ class ConnectionStore:
     client: DynamoDBClient
     table: str
 
-    def register(self, user: UserId, slot: Slot) -> UserConnections:
+    def register(self, user: UserId, slot: Slot) -> UserConnections | None:
         """Put `slot`, replacing what it held. Returns all slots as they were before, and how many connections the
-        user has opened with this one. 1 W.
+        user has opened with this one; None when it holds one that was asked for later. 1 W.
 
-        One unconditional write that answers with what it replaced: of two devices that come at once, one sees the
-        other, whatever the order, and the later write wins the slot.
+        One write that answers with what it replaced: of two devices that come at once, one sees the other, whatever
+        the order.
         """
-        out = self.client.update_item(
-            TableName=self.table,
-            Key=keys.connections(user),
-            UpdateExpression="SET #slot = :slot, #ttl = :ttl ADD opened :one",
-            ExpressionAttributeNames={"#slot": keys.SLOT_PREFIX + slot.name, "#ttl": "ttl"},
-            ExpressionAttributeValues={
-                ":slot": {
-                    "M": {
-                        "connection": {"S": slot.connection},
-                        "device": {"S": slot.device},
-                        "platform": {"S": slot.platform},
-                        "since": {"N": str(slot.since)},
-                    }
+        asked = {"N": str(slot.asked)}
+        try:
+            out = self.client.update_item(
+                TableName=self.table,
+                Key=keys.connections(user),
+                UpdateExpression="SET #slot = :slot, #ttl = :ttl ADD opened :one",
+                # Not there in slots that were taken under an earlier version.
+                ConditionExpression="attribute_not_exists(#slot.asked) OR #slot.asked <= :asked",
+                ExpressionAttributeNames={"#slot": keys.SLOT_PREFIX + slot.name, "#ttl": "ttl"},
+                ExpressionAttributeValues={
+                    ":slot": {
+                        "M": {
+                            "connection": {"S": slot.connection},
+                            "device": {"S": slot.device},
+                            "platform": {"S": slot.platform},
+                            "since": {"N": str(slot.since)},
+                            "asked": asked,
+                        }
+                    },
+                    ":asked": asked,
+                    ":ttl": {"N": str((slot.since + SLOT_LIFE_MS + LAST_SEEN_LIFE_MS) // 1000)},
+                    ":one": {"N": "1"},
                 },
-                ":ttl": {"N": str((slot.since + SLOT_LIFE_MS + LAST_SEEN_LIFE_MS) // 1000)},
-                ":one": {"N": "1"},
-            },
-            ReturnValues="ALL_OLD",
-        )
+                ReturnValues="ALL_OLD",
+            )
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return None
         before = _connections_from(out.get("Attributes", {}))
         return replace(before, opened=before.opened + 1)
 
@@ -125,6 +133,7 @@ def _slots_from(item: Item) -> list[Slot]:
             device=DeviceId(value["M"]["device"]["S"]),
             platform=value["M"]["platform"]["S"],
             since=int(value["M"]["since"]["N"]),
+            asked=int(value["M"].get("asked", {"N": "0"})["N"]),
         )
         for name, value in item.items()
         if name.startswith(keys.SLOT_PREFIX)
