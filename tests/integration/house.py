@@ -160,6 +160,8 @@ class Device:
     connection: str
     pushes: list[dict[str, Any]] = field(default_factory=list)
     closed: bool = False
+    asked: int = 0
+    """When it knocked, milliseconds since the epoch."""
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def ask(self, op: str, data: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -230,7 +232,7 @@ class Device:
 
     def _context(self) -> dict[str, Any]:
         identity = {"principalId": self.user, "user": self.user, "device": self.device, "platform": self.platform}
-        return {"connectionId": self.connection, "authorizer": identity}
+        return {"connectionId": self.connection, "connectedAt": self.asked, "authorizer": identity}
 
 
 class House:
@@ -284,7 +286,7 @@ class House:
         It can be reached once its `$connect` has returned and not before, as on AWS.
         """
         connection = f"conn-{next(self._numbers)}="
-        opened = Device(self, user, device, platform, connection)
+        opened = Device(self, user, device, platform, connection, asked=self.now)
         event = sample("connect")
         event["requestContext"] |= opened._context()
         answer = self.call("connect", event)
