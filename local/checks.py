@@ -123,7 +123,8 @@ def _unit() -> Outcome:
 
 
 def _e2e() -> Outcome:
-    return _tests("e2e", ["tests/e2e"], ["tests/e2e"])
+    # Two at once: one on the common stack, one on stacks of its own.
+    return _tests("e2e", ["tests/e2e", "-n", "2", "--dist", "loadgroup"], ["tests/e2e"])
 
 
 def _browser() -> Outcome:

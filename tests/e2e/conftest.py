@@ -1,4 +1,6 @@
-"""A stack of its own for the end-to-end tests: built, deployed and called as on AWS, with IAM enforced.
+"""Stacks of their own for the end-to-end tests: built, deployed and called as on AWS, with IAM enforced.
+
+With `-n 2 --dist loadgroup` one process tests on the common stack; another does the rest, which has its own stacks.
 
 E2E_TEMPLATE names another template to deploy, for a look at what these tests would notice.
 """
@@ -13,6 +15,13 @@ import pytest
 
 from local import Stack, running_stack
 from local.paths import TEMPLATE
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one stack stay in one process, in their order."""
+    for item in items:
+        common = isinstance(item, pytest.Function) and "stack" in item.fixturenames
+        item.add_marker(pytest.mark.xdist_group("on the common stack" if common else "on other stacks"))
 
 
 @pytest.fixture(scope="session")
