@@ -119,7 +119,9 @@ def _validate() -> Outcome:
 def _unit() -> Outcome:
     ignored = [argument for folder in SPECIAL for argument in ("--ignore", folder)]
     # As many at once as there are processors; each test has a house of its own.
-    return _tests("unit", ["tests", *ignored, "-n", "auto", "--dist", "worksteal"], EXPECTED)
+    outcome = _tests("unit", ["tests", *ignored, "-n", "auto", "--dist", "worksteal"], EXPECTED)
+    _run([str(TOOLS / "python"), "-m", "tests.faults.figures"])
+    return outcome
 
 
 def _e2e() -> Outcome:

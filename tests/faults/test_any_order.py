@@ -19,6 +19,7 @@ from im.flows.connect import Connections
 from im.store.conversations import ConversationStore, entry_item
 from im.store.inbox import InboxStore
 from imclient.transcript import Transcript
+from tests.faults.figures import take_down
 from tests.faults.queues import Queue, Stream
 from tests.faults.simulation import Stage, stage
 
@@ -76,11 +77,13 @@ def here() -> Iterator[Stage]:
 @pytest.mark.timeout(900)  # on a busy machine
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_nothing_is_lost_and_nothing_comes_twice(here: Stage, chunk: int) -> None:
-    happened = Counter[str]()
+    happened, outcomes = Counter[str](), Counter[str]()
     for seed in range(chunk * SEEDS, (chunk + 1) * SEEDS):
         outcome = here.play(seed)
         happened += outcome.happened
         assert outcome.wrong == [], f"seed {seed}"
+        outcomes["promises kept"] += 1
+    take_down(f"seeds of chunk {chunk}", "seeds", outcomes)
 
     assert happened["messages acked"] > 20 * SEEDS
     assert [name for name in MUST_HAPPEN if not happened[name]] == []

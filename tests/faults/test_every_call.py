@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from tests.faults.faults import FAULTS, Injector
+from tests.faults.figures import take_down
 from tests.faults.flows import FLOWS
 from tests.faults.play import THEN, staged
 from tests.faults.world import Start, World, built_world
@@ -33,6 +35,8 @@ def test_the_promises_hold_whatever_goes_wrong_at_whichever_call(built: Built, n
             played = stage.play(case)
             if played.broken:
                 broken[str(case)] = played.broken
+    outcomes = Counter({"promises kept": len(cases) - len(broken), "broken": len(broken)})
+    take_down(f"every call of {name}", "failing calls", +outcomes)
     assert not broken
     assert len(cases) >= len(stage.calls["cold"]) * len(FAULTS) * len(THEN) > 0
 

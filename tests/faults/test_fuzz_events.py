@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from im.domain.errors import Unauthorized
 from im.flows import broadcast
 from tests.faults.aws_rules import MAX_MESSAGE, NO_SQS_CHARACTER
+from tests.faults.figures import take_down
 from tests.faults.fuzz_frames import GARBAGE, ODD, STEPS, TEXT_STEPS, Pairs, Token, changed, json_copy, rendered
-from tests.faults.fuzz_report import take_down
 from tests.faults.fuzz_stage import Stage, built_stage, copied, filled, image, record
 from tests.integration.house import Device, sample
 from tests.integration.hypothesis_profile import examples

@@ -17,10 +17,10 @@ from hypothesis import currently_in_test_context, example, given, note, settings
 from hypothesis import strategies as st
 
 from im.wire.error_table import CODES
+from tests.faults.figures import take_down
 from tests.faults.fuzz_forms import Schema, conforms, form_of, routers
 from tests.faults.fuzz_frames import GARBAGE, ODD, frames, json_copy, rendered
 from tests.faults.fuzz_reading import Reading, read
-from tests.faults.fuzz_report import take_down
 from tests.faults.fuzz_stage import ROUTES, Stage, built_stage, dumped
 from tests.integration.house import Device
 from tests.integration.hypothesis_profile import examples

@@ -28,8 +28,8 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from im.runtime import logs
+from tests.faults.figures import take_down
 from tests.faults.fuzz_frames import ODD, rendered
-from tests.faults.fuzz_report import take_down
 from tests.integration.house import House, built_house, sample
 from tests.integration.hypothesis_profile import examples
 

@@ -1,6 +1,6 @@
-"""How much bad input was played: a file for each test in .local/reports/fuzz, and the sums of all.
+"""How much was tried: a file for each test in .local/reports/faults, and the sums of all.
 
-`python -m tests.faults.fuzz_report` prints them.
+`python -m tests.faults.figures` prints them.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[2] / ".local" / "reports" / "fuzz"
+FOLDER = Path(__file__).resolve().parents[2] / ".local" / "reports" / "faults"
 
 
 def take_down(test: str, what: str, outcomes: Counter[str]) -> None:
-    """Write down what came of the inputs of one test, in place of what came of them the last time."""
+    """Write down what came of all that one test has tried, in place of what came of it the last time."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"\W+", "-", test).strip("-")
     (FOLDER / f"{name}.json").write_text(json.dumps({"test": test, "what": what, "outcomes": dict(outcomes)}))
@@ -22,7 +22,7 @@ def take_down(test: str, what: str, outcomes: Counter[str]) -> None:
 
 
 def main() -> None:
-    """Print one line a kind of input."""
+    """Print one line for each kind of what was tried."""
     sums: dict[str, Counter[str]] = defaultdict(Counter)
     for path in sorted(FOLDER.glob("*.json")):
         told = json.loads(path.read_text())
