@@ -45,14 +45,15 @@ def family(tmp_path: Path) -> Iterator[tuple[int, list[int]]]:
         parent.communicate("")
 
 
-def test_the_workers_are_the_children_that_run_a_function(family: tuple[int, list[int]]) -> None:
+def test_the_workers_are_the_children_that_run_a_function(family: tuple[int, list[int]], tmp_path: Path) -> None:
     parent, (fan_out, sync, _) = family
 
     found = workers_of(parent)
 
-    assert sorted(found, key=lambda worker: worker.process_id) == sorted(
-        [Worker(fan_out, FUNCTION), Worker(sync, "stack-SyncFunction-2C3D")], key=lambda worker: worker.process_id
-    )
+    assert {worker.process_id: worker for worker in found} == {
+        fan_out: Worker(fan_out, FUNCTION, tmp_path / f"ministack-lambda-{FUNCTION}-ab_d3fgh"),
+        sync: Worker(sync, "stack-SyncFunction-2C3D", tmp_path / "ministack-lambda-stack-SyncFunction-2C3D-xy0zw_a1"),
+    }
 
 
 def test_nobody_elses_children_are_workers(family: tuple[int, list[int]]) -> None:
@@ -64,10 +65,16 @@ def test_nobody_elses_children_are_workers(family: tuple[int, list[int]]) -> Non
 def test_a_killed_worker_is_gone_and_the_others_are_not(family: tuple[int, list[int]]) -> None:
     parent, (fan_out, sync, _) = family
 
-    kill(Worker(fan_out, FUNCTION))
+    (worker,) = [worker for worker in workers_of(parent) if worker.process_id == fan_out]
+
+    kill(worker)
 
     assert [worker.process_id for worker in workers_of(parent)] == [sync]
-    kill(Worker(fan_out, FUNCTION))  # once more is no error
+    kill(worker)  # once more is no error
+    deadline = time.monotonic() + 10
+    while worker.directory.exists():
+        assert time.monotonic() < deadline, "its files stay"
+        time.sleep(0.01)
 
 
 def chaos_for(parent: int) -> Chaos:
