@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -43,6 +43,7 @@ from im.flows.append import Appender
 from im.flows.changes import Changes
 from im.flows.message_changes import MessageChanges
 from im.runtime import wiring
+from tests.integration import quick_moto
 
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = ("authorizer", "connect", "message", "sync", "group", "fanout", "broadcast", "redelivery", "audit")
@@ -50,6 +51,8 @@ REGION = "eu-central-1"
 ENDPOINT = f"https://a1b2c3d4e5.execute-api.{REGION}.amazonaws.com/v1"
 START = 1_763_717_400_000
 """When every house is built, milliseconds since the epoch."""
+
+quick_moto.load()
 
 real_connections = clients.connections
 real_clients = {"dynamodb": clients.dynamodb, "sqs": clients.sqs, "secretsmanager": clients.secrets}
@@ -631,12 +634,18 @@ def built_house(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator
             in_use.remove(house)
 
 
+@cache
+def _code(name: str) -> CodeType:
+    """A function's module, compiled."""
+    path = ROOT / "functions" / name / "app.py"
+    return compile(path.read_bytes(), path, "exec", dont_inherit=True)
+
+
 def load_function(name: str) -> ModuleType:
     """A function's module as at a cold start."""
     spec = importlib.util.spec_from_file_location(f"function_{name}", ROOT / "functions" / name / "app.py")
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    exec(_code(name), vars(module))  # noqa: S102 - as a loader does, only that it is compiled once
     return module
