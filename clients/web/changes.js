@@ -57,7 +57,9 @@ const CHANGED = {
     const named = [...byEmoji.values()].reduce((sum, each) => sum + each.users.length, 0);
     const others = users.filter((user) => user !== from);
     if (on === false) byEmoji.set(emoji, { count: Math.max(count - 1, others.length), users: others });
-    else byEmoji.set(emoji, { count: count + 1, users: named < NAMED_REACTIONS ? [...others, from] : users });
+    // Named already: that it was taken off in between is closed to this user.
+    else if (users.includes(from)) byEmoji.set(emoji, { count, users });
+    else byEmoji.set(emoji, { count: count + 1, users: named < NAMED_REACTIONS ? [...users, from] : users });
     if (/** @type {{count: number}} */ (byEmoji.get(emoji)).count < 1) byEmoji.delete(emoji);
     return byEmoji.size ? { ...message, reactions: Object.fromEntries(byEmoji) } : message;
   },

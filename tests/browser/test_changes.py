@@ -87,6 +87,35 @@ def test_pushes_and_pages_in_any_order_come_to_the_same(open_page: OpenPage, bac
     assert alice.page.evaluate(CONVERGES, json.dumps({"pushes": pushes, "pages": pages, "expected": expected})) == []
 
 
+def test_a_reaction_counts_once_though_a_change_between_is_closed(open_page: OpenPage) -> None:
+    alice = open_page("alice")
+    counts = alice.page.evaluate(
+        """async () => {
+            const { withChanges } = await import("./changes.js");
+            const base = { conv: "g:t", n: 1, from: "bob", ts: 1 };
+            const message = { ...base, seq: 1, kind: "text", body: { text: "one" } };
+            const counts = (...said) => {
+                const changes = said.map(([from, on], i) => (
+                    { ...base, from, seq: i + 2, kind: "reaction", body: { target: 1, emoji: "👍", on } }
+                ));
+                return withChanges(message, changes).reactions?.["👍"] ?? null;
+            };
+            return [
+                counts(["bob", true], ["carol", true], ["bob", true]),
+                counts(["bob", true], ["bob", true], ["bob", false]),
+                counts(["bob", false]),
+                counts(["carol", true], ["bob", false], ["bob", true]),
+            ];
+        }"""
+    )
+    assert counts == [
+        {"count": 2, "users": ["bob", "carol"]},
+        None,
+        None,
+        {"count": 2, "users": ["carol", "bob"]},
+    ]
+
+
 def test_what_a_recalled_message_said_is_kept_nowhere(open_page: OpenPage) -> None:
     alice = open_page("alice")
     kept = alice.page.evaluate(

@@ -282,6 +282,17 @@ class Room:
         """The changes of a message that a user may see."""
         return [change for change in self._changes(seq) if change.seq in self.seen[user]]
 
+    def hears_twice(self, user: str, seq: int) -> bool:
+        """Whether a reaction came twice for a user, who did not see it being taken off."""
+        there: set[tuple[str, str]] = set()
+        for change in self._told(user, seq):
+            reaction = change.by, str(change.body.get("emoji"))
+            if change.kind == "reaction" and change.body["on"] and reaction in there:
+                return True
+            if change.kind == "reaction":
+                (there.add if change.body["on"] else there.discard)(reaction)
+        return False
+
     def view(self, user: str, seq: int) -> Data:
         """A message as a user must see it."""
         said = self.log[seq - 1]
@@ -388,11 +399,14 @@ class Room:
 
 
 def _tally(changes: Sequence[Said]) -> dict[str, tuple[int, list[str]]]:
-    """Reactions by emoji: how many, and those with a name. Somebody's `off` may be all that is seen of theirs."""
+    """Reactions by emoji: how many, and those with a name. Somebody's `off` may be all that is seen of theirs, or an
+    `on` after another one."""
     count: dict[str, int] = {}
     names: list[tuple[str, str]] = []
     for change in changes:
         emoji = change.body["emoji"]
+        if change.body["on"] and (emoji, change.by) in names:
+            continue
         if change.body["on"]:
             count[emoji] = count.get(emoji, 0) + 1
             if len(names) < NAMED:

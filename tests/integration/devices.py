@@ -430,8 +430,11 @@ def _state(entry: Data, log: Log) -> Data:
 
 
 def _react(reactions: dict[str, tuple[int, list[str]]], emoji: str, user: str, *, on: bool) -> None:
-    """One more or one less. One less may be of a reaction that it was never told of."""
+    """One more or one less. One less may be of a reaction that it was never told of, one more of one that it has: what
+    was between is closed to its user."""
     count, users = reactions.get(emoji, (0, []))
+    if on and user in users:
+        return
     if on:
         named = sum(len(some) for _, some in reactions.values())
         reactions[emoji] = count + 1, [*users, user] if named < NAMED else users

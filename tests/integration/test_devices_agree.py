@@ -461,13 +461,24 @@ class DevicesAgree(RuleBasedStateMachine):
         later=st.lists(
             st.sampled_from(("edits", "reacts", "unreacts", "says", "answers", "recalls", "pins")), max_size=3
         ),
+        wavers=st.sampled_from((False, False, True)),
     )
-    def is_away(self, who: str, meanwhile: list[str], afterwards: str, later: list[str]) -> None:
+    def is_away(
+        self,
+        who: str,
+        meanwhile: list[str],
+        afterwards: str,
+        later: list[str],
+        wavers: bool,  # noqa: FBT001
+    ) -> None:
         """Out of the group for a while. Its owner does something then to what they know from before, and later to that
-        or to what was said meanwhile."""
+        or to what was said meanwhile. Who wavers has reacted to it before, does not meanwhile, and does again later."""
         room = self.world.rooms["g:one"]
         self.comes(room, room.owner, who)
         before = self.pick(room, room.owner, "the newest", own=True)
+        if wavers:
+            self.does_to(room, "reacts", before)
+            meanwhile, later = ["unreacts", *meanwhile], ["reacts", *later]
         self.leaves(room, who)
         for does in meanwhile:
             self.does_to(room, does, before)
@@ -750,6 +761,7 @@ class DevicesAgree(RuleBasedStateMachine):
                     "edited and seen as it was sent", not now["edited"] and len(room.versions(room.owner, seq)) > 1
                 )
                 self.count("changed after coming back", user in room.members and (now["edited"] or now["reactions"]))
+                self.count("a reaction that comes twice", room.hears_twice(user, seq))
             if said.reply_to:
                 self.count("a quote that is not seen", said.reply_to not in room.seen[user])
                 self.count("a quote of what was recalled", now["quote"] and now["quote"]["recalled"])
@@ -984,6 +996,7 @@ MUST_HAPPEN = (
     "recalled for who was away",
     "edited and seen as it was sent",
     "changed after coming back",
+    "a reaction that comes twice",
     "a quote that is not seen",
     "a quote of what was recalled",
     "a quote of what was edited",
@@ -1020,7 +1033,7 @@ def test_all_devices_of_a_user_show_what_they_must(monkeypatch: pytest.MonkeyPat
 @pytest.mark.timeout(900)
 def test_all_devices_of_a_user_show_what_they_must_in_large_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     with stage(monkeypatch, members=5, SIGN_IN_POLICY="multi", LARGE_GROUP_ABOVE="2") as here:
-        play(here, examples(240), steps=60, on_ci=4)
+        play(here, examples(240), steps=60, on_ci=5)
 
     assert starved(here, MUST_HAPPEN) == []
 

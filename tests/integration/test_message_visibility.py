@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.devices import Device as Client
 from tests.integration.group_state import row
 from tests.integration.house import Device, House, built_house
 from tests.integration.message_state import (
@@ -230,6 +231,29 @@ def test_who_was_there_when_a_group_was_dissolved_still_reads_it(sized: House) -
 
 
 # ---- who came back ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("away", ["a reaction is taken off", "a reaction comes"])
+def test_a_device_counts_each_reaction_once_though_one_between_was_closed_to_it(sized: House, away: str) -> None:
+    people = group(sized, "alice bob", "first")
+    alice, devices = people["alice"], [Client(sized, "bob", name, "desktop") for name in ("old", "new")]
+    devices[0].connect()
+    if away == "a reaction is taken off":
+        react(alice, 2, "👍", GROUP)
+    devices[0].sync(20)
+    go(people, sized, "bob")
+    react(alice, 2, "👍", GROUP, on=away == "a reaction comes")
+    come(people, sized, "bob")
+
+    counts = {True: {"👍": (1, ["alice"])}, False: {}}
+    for on in (True, False, True) if away == "a reaction is taken off" else (False, True, False):
+        react(alice, 2, "👍", GROUP, on=on)
+        sized.fan_out()
+        for device in devices:
+            device.connect()
+            device.sync(20)
+            device.load_everything(20)
+            assert device.messages(GROUP)[2]["reactions"] == counts[on], (device.name, on)
 
 
 def test_what_was_changed_while_somebody_was_away_stays_closed_to_them(sized: House) -> None:
