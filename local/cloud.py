@@ -1,6 +1,7 @@
 """The emulated cloud: one MiniStack process, on loopback, with IAM enforced and its state on disk."""
 
 import contextlib
+import fcntl
 import http.client
 import os
 import shutil
@@ -223,11 +224,15 @@ def _make_function_python() -> None:
     """A Python without a single library, for the functions: what they import, they must bring."""
     stamp = FUNCTION_PYTHON / "made-from"
     made_from = f"{sys.base_prefix} {sys.version}"
-    if stamp.is_file() and stamp.read_text() == made_from:
-        return
-    _discard(FUNCTION_PYTHON)
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(FUNCTION_PYTHON)], check=True)
-    stamp.write_text(made_from)
+    FUNCTION_PYTHON.parent.mkdir(parents=True, exist_ok=True)
+    # Two stacks may start at once.
+    with FUNCTION_PYTHON.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if stamp.is_file() and stamp.read_text() == made_from:
+            return
+        _discard(FUNCTION_PYTHON)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(FUNCTION_PYTHON)], check=True)
+        stamp.write_text(made_from)
 
 
 def _await_ready(cloud: Cloud) -> None:

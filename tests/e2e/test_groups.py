@@ -364,10 +364,10 @@ def _heard(listener: Talker, text: str) -> list[str]:
 
 
 def _pushed(listener: Talker, text: str) -> list[dict[str, Any]]:
-    """The entries of the pushes up to the one of `text`."""
-    entries: list[dict[str, Any]] = []
-    while not any(entry["body"].get("text") == text for entry in entries):
-        entries += listener.push("entries")["entries"]
+    """The entries that are pushed up to the one of `text`, each once, and none of the listener's own."""
+    entries = [listener.entry()]
+    while entries[-1]["body"].get("text") != text:
+        entries.append(listener.entry())
     return entries
 
 
