@@ -27,6 +27,7 @@ from local.processes import (
     port_is_free,
     require_free_port,
     require_program,
+    shown_processes,
     tail,
 )
 
@@ -157,8 +158,7 @@ def _running_on(state: StateDirectory) -> int | None:
     process_id = int(state.process_id.read_text())
     if not is_running(process_id):
         return None
-    shown = subprocess.run(["ps", "-o", "args=", "-p", str(process_id)], capture_output=True, text=True, check=False)
-    return process_id if str(_EMULATOR) in shown.stdout else None
+    return process_id if any(str(_EMULATOR) in line for line in shown_processes("args=", process_id)) else None
 
 
 def _await_previous(state: StateDirectory) -> None:

@@ -72,6 +72,13 @@ def is_running(process_id: int) -> bool:
     return True
 
 
+def shown_processes(columns: str, process_id: int | None = None) -> list[str]:
+    """A line of `ps` for each process of this machine, or for one if it is there."""
+    which = ["-A"] if process_id is None else ["-p", str(process_id)]
+    shown = subprocess.run(["ps", *which, "-ww", "-o", columns], capture_output=True, text=True, check=False)
+    return [line for line in shown.stdout.splitlines() if line.strip()]
+
+
 def free_port() -> int:
     """A loopback port that nobody holds at this moment."""
     with socket.socket() as probe:
@@ -141,5 +148,4 @@ def _listening_sockets(port: int) -> frozenset[str]:
 
 
 def _command_of(process_id: int) -> str:
-    shown = subprocess.run(["ps", "-o", "args=", "-p", str(process_id)], capture_output=True, text=True, check=False)
-    return shown.stdout.strip()[:60] or "unknown"
+    return "".join(shown_processes("args=", process_id)).strip()[:60] or "unknown"

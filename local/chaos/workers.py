@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from local.cloud import Cloud
 from local.errors import LocalStackError
+from local.processes import shown_processes
 
 _WORKER = re.compile(r"(/\S*/ministack-lambda-(.+)-[a-z0-9_]{8})/_worker\.py$")
 _ENDED = "Z"
@@ -65,7 +65,7 @@ def _access_key(function_arn: str, role_arn: str) -> str:
 def workers_of(cloud_process: int) -> list[Worker]:
     """The children of a MiniStack that run functions, and none of its other children."""
     workers = []
-    for line in _processes("pid=,ppid=,args="):
+    for line in shown_processes("pid=,ppid=,args="):
         process_id, parent, command = line.split(maxsplit=2)
         if int(parent) == cloud_process and (found := _WORKER.search(command)):
             workers.append(Worker(int(process_id), found[2], Path(found[1])))
@@ -89,12 +89,5 @@ def kill(worker: Worker) -> None:
 
 
 def _is_alive(process_id: int) -> bool:
-    states = _processes("stat=", "-p", str(process_id))
+    states = shown_processes("stat=", process_id)
     return bool(states) and not states[0].lstrip().startswith(_ENDED)
-
-
-def _processes(columns: str, *which: str) -> list[str]:
-    shown = subprocess.run(
-        ["ps", *(which or ("-A",)), "-ww", "-o", columns], capture_output=True, text=True, check=False
-    )
-    return [line for line in shown.stdout.splitlines() if line.strip()]

@@ -181,10 +181,13 @@ def test_a_bad_entry_in_the_queue_stops_no_other(seeds: Seeds, played: Played) -
     assert outcomes["done"] > 10
 
 
-def test_a_bad_part_stops_no_other(seeds: Seeds, played: Played) -> None:
+def outcomes_beside(seeds: Seeds, function: str, good: str, hears: tuple[str, str]) -> Counter[str]:
+    """What becomes of 250 bad messages like `good`, each with a good one behind it, of which a user hears in a
+    conversation."""
     outcomes: Counter[str] = Counter()
+    user, conv = hears
 
-    @given(bodies(seeds.part), RECEIVES)
+    @given(bodies(good), RECEIVES)
     @settings(max_examples=examples(250))
     def batch(body: str, receives: int) -> None:
         seeds.stage.begin()
@@ -192,33 +195,23 @@ def test_a_bad_part_stops_no_other(seeds: Seeds, played: Played) -> None:
 
         bad = record(body, "bad", receives=receives)
 
-        failed, parked = play(seeds, "broadcast", [bad, record(seeds.part, "good")])
+        failed, parked = play(seeds, function, [bad, record(good, "good")])
 
         outcomes[outcome(failed, parked, bad)] += 1
-        assert heard(seeds.stage.devices["carol"], "g:large")
+        assert heard(seeds.stage.devices[user], conv)
 
     batch()
+    return outcomes
+
+
+def test_a_bad_part_stops_no_other(seeds: Seeds, played: Played) -> None:
+    outcomes = outcomes_beside(seeds, "broadcast", seeds.part, ("carol", "g:large"))
     played(outcomes)
     assert outcomes["parked"] > 50
 
 
 def test_a_bad_check_stops_no_other(seeds: Seeds, played: Played) -> None:
-    outcomes: Counter[str] = Counter()
-
-    @given(bodies(seeds.check), RECEIVES)
-    @settings(max_examples=examples(250))
-    def batch(body: str, receives: int) -> None:
-        seeds.stage.begin()
-        note(body[:500])
-
-        bad = record(body, "bad", receives=receives)
-
-        failed, parked = play(seeds, "redelivery", [bad, record(seeds.check, "good")])
-
-        outcomes[outcome(failed, parked, bad)] += 1
-        assert heard(seeds.stage.devices["bob"], "d:alice:bob")
-
-    batch()
+    outcomes = outcomes_beside(seeds, "redelivery", seeds.check, ("bob", "d:alice:bob"))
     played(outcomes)
     assert not outcomes["parked"], "a check that cannot be made is worth nothing"
     assert outcomes["done"] > 100

@@ -47,6 +47,13 @@ def redrive(cloud: Cloud, choice: Choice | None = None, client: Client | None = 
     return letters.outcome
 
 
+def bury_four(cloud: Cloud) -> None:
+    """Three entries and a part."""
+    for seq in range(1, 4):
+        cloud.entry(ANN, seq)
+    cloud.bury(part_body(TEAM, 1, 1), TEAM)
+
+
 def refused(operation: str) -> ClientError:
     return ClientError({"Error": {"Code": "AccessDenied", "Message": "not allowed"}}, operation)
 
@@ -178,9 +185,7 @@ def test_broken_off_at_any_call_and_begun_again(cloud: Cloud, kind: str) -> None
     n, ended = 0, False
     while not ended:
         cloud.clear()
-        for seq in range(1, 4):
-            cloud.entry(ANN, seq)
-        cloud.bury(part_body(TEAM, 1, 1), TEAM)
+        bury_four(cloud)
         client = Client(cloud)
         broken = _fault(client, kind, n)
         with suppress(AwsRefusedError, Killed):
@@ -244,9 +249,7 @@ def test_two_at_once_move_each_letter_once_in_effect(cloud: Cloud, suspended_s: 
     n, ended = 0, False
     while not ended:
         cloud.clear()
-        for seq in range(1, 4):
-            cloud.entry(ANN, seq)
-        cloud.bury(part_body(TEAM, 1, 1), TEAM)
+        bury_four(cloud)
         client = Client(cloud)
         at = n
 

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -18,26 +17,16 @@ from click.testing import CliRunner
 from imclient.chat import Chat, described
 from imclient.cli import main
 from imclient.cli.chat import lines_of
-from imclient.connection import Connection, PushHandler
 from imclient.errors import ConnectionLostError
 from imclient.frames import Entry
 from imclient.ids import ConvId, UserId
-from imclient.session import Dial, Timing
-from imclient.stack import SigningKey
-from imclient.tokens import mint_token
+from imclient.session import Timing
 from tests.unit.client.fake_server import SECRET, Conversation, FakeServer
+from tests.unit.client.sessions import dialer
 
 ALICE, BOB = UserId("alice"), UserId("bob")
 DIRECT = ConvId("d:alice:bob")
 QUICK = Timing(reply=1, hole=0.02, acknowledge=0.02, backoff_first=0.01, backoff_longest=0.05)
-
-
-def dialer(server: FakeServer, user: UserId) -> Dial:
-    async def dial(on_push: PushHandler) -> Connection:
-        token = mint_token(SigningKey(SECRET), user, now=int(time.time()))
-        return await Connection.open(server.url, token=token, device="d", on_push=on_push)
-
-    return dial
 
 
 class Screen:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
-from imclient.connection import Connection, PushHandler
+from imclient.connection import Connection
 from imclient.errors import (
     ConnectionLostError,
     NoReplyError,
@@ -20,9 +19,9 @@ from imclient.errors import (
 )
 from imclient.ids import ConvId, UserId
 from imclient.session import Arrival, Session, Source, Timing
-from imclient.stack import SigningKey
-from imclient.tokens import mint_token
-from tests.unit.client.fake_server import GATEWAY_FAILURE, SECRET, Conversation, FakeServer, Faults
+from tests.unit.client import sessions
+from tests.unit.client.fake_server import GATEWAY_FAILURE, Conversation, FakeServer, Faults
+from tests.unit.client.sessions import connect, run, token, until
 
 ALICE, BOB = UserId("alice"), UserId("bob")
 DIRECT = ConvId("d:alice:bob")
@@ -36,38 +35,8 @@ def server() -> Iterator[FakeServer]:
         yield running
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
-    async def within() -> None:
-        async with asyncio.timeout(30):
-            await work
-
-    asyncio.run(within())
-
-
-def token(user: UserId, secret: str = SECRET) -> str:
-    return mint_token(SigningKey(secret), user, now=int(time.time()))
-
-
-async def connect(server: FakeServer, user: UserId, on_push: PushHandler | None = None) -> Connection:
-    return await Connection.open(server.url, token=token(user), device="d1", on_push=on_push)
-
-
-@asynccontextmanager
-async def session(server: FakeServer, user: UserId, **more: Any) -> AsyncIterator[Session]:
-    async def dial(on_push: PushHandler) -> Connection:
-        return await connect(server, user, on_push)
-
-    made = Session(dial, user, timing=QUICK, **more)
-    await made.start()
-    try:
-        yield made
-    finally:
-        await made.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
+def session(server: FakeServer, user: UserId, **more: Any) -> AbstractAsyncContextManager[Session]:
+    return sessions.session(server, user, timing=QUICK, **more)
 
 
 def test_replies_go_to_their_requests(server: FakeServer) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +13,9 @@ import pytest
 from imclient.connection import Connection, PushHandler
 from imclient.ids import ConvId, UserId
 from imclient.session import Session, Timing
-from imclient.stack import SigningKey
-from imclient.tokens import mint_token
-from tests.unit.client.fake_server import SECRET, FakeServer
+from tests.unit.client import sessions
+from tests.unit.client.fake_server import FakeServer
+from tests.unit.client.sessions import connect, run, until
 
 ALICE, BOB = UserId("alice"), UserId("bob")
 DIRECT = ConvId("d:alice:bob")
@@ -41,31 +40,8 @@ def server() -> Iterator[FakeServer]:
         yield running
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
-    async def within() -> None:
-        async with asyncio.timeout(30):
-            await work
-
-    asyncio.run(within())
-
-
-@asynccontextmanager
-async def session(server: FakeServer, user: UserId, **more: Any) -> AsyncIterator[Session]:
-    async def dial(on_push: PushHandler) -> Connection:
-        token = mint_token(SigningKey(SECRET), user, now=int(time.time()))
-        return await Connection.open(server.url, token=token, device="d1", on_push=on_push)
-
-    made = Session(dial, user, timing=QUICK, tries=TRIES, **more)
-    await made.start()
-    try:
-        yield made
-    finally:
-        await made.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
+def session(server: FakeServer, user: UserId, **more: Any) -> AbstractAsyncContextManager[Session]:
+    return sessions.session(server, user, timing=QUICK, tries=TRIES, **more)
 
 
 def asked(server: FakeServer, user: UserId, op: str) -> list[dict[str, Any]]:
@@ -149,8 +125,7 @@ def test_a_session_that_is_closing_does_not_connect_again(server: FakeServer) ->
     async def dial(on_push: PushHandler) -> Connection:
         nonlocal dialled
         dialled += 1
-        token = mint_token(SigningKey(SECRET), ALICE, now=int(time.time()))
-        return await Connection.open(server.url, token=token, device="d1", on_push=on_push)
+        return await connect(server, ALICE, on_push)
 
     async def work() -> None:
         alice = Session(dial, ALICE, timing=replace(QUICK, reply=20), acknowledges=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import click
 
 from imclient.admin.dead_letters import DeadLetter
 from imclient.admin.redrive import Choice, DeadLetterQueue
-from imclient.cli.admin_options import described, ends_when_aws_refuses, left, queues_of, which_stack
+from imclient.cli.admin_options import age_s, described, ends_when_aws_refuses, left, queues_of, which_stack
 
 
 @click.command()
@@ -56,6 +55,6 @@ def as_data(letter: DeadLetter) -> dict[str, Any]:
         "first": content and content.first,
         "last": content and content.last,
         "reason": letter.reason,
-        "age": max(0, int(time.time() - letter.sent / 1000)),
+        "age": age_s(letter),
         "received": letter.received,
     }

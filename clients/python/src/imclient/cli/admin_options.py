@@ -13,24 +13,15 @@ import click
 from imclient.admin.dead_letters import DeadLetter
 from imclient.admin.queues import Queues, queues_of_account, queues_of_local_stack
 from imclient.admin.redrive import AwsRefusedError, Outcome
-from imclient.cli.options import EnvironmentProblem, stack_at
+from imclient.cli.options import EnvironmentProblem, stack_at, stack_file_option
 from imclient.errors import StackError
 from imclient.printable import printable
-from imclient.stack import DEFAULT_PATH, PATH_VARIABLE
 
 _OPTIONS = (
     click.option("--stack", "name", help="The CloudFormation stack, such as serverless-im."),
     click.option("--region", help="Its region; boto3's default without it."),
     click.option("--profile", help="The profile of the AWS configuration; boto3's default without it."),
-    click.option(
-        "--stack-file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        envvar=PATH_VARIABLE,
-        default=DEFAULT_PATH,
-        show_default=True,
-        show_envvar=True,
-        help="Where the local stack is, for want of --stack.",
-    ),
+    stack_file_option("--stack-file", help="Where the local stack is, for want of --stack."),
 )
 
 
@@ -65,15 +56,20 @@ def ends_when_aws_refuses(outcome: Outcome, done: str) -> Iterator[None]:
         raise EnvironmentProblem(f"stopped; {len(outcome.done)} {done} until then. {error}") from error
 
 
+def age_s(letter: DeadLetter) -> int:
+    """How long ago a dead letter was sent, in whole seconds."""
+    return max(0, int(time.time() - letter.sent / 1000))
+
+
 def described(letter: DeadLetter) -> str:
     """One line about a dead letter, without any text of a message."""
-    content, now = letter.content, time.time()
+    content = letter.content
     if content is None:
         what = f"unreadable, from {letter.source or 'nobody knows where'}"
     else:
         seqs = f"{content.first}" if content.first == content.last else f"{content.first}-{content.last}"
         what = f"{printable(content.conv)} {seqs} {content.source}"
-    age = timedelta(seconds=max(0, int(now - letter.sent / 1000)))
+    age = timedelta(seconds=age_s(letter))
     return f"{letter.id}  {what}  {age} ago, received {letter.received} times: {letter.reason}"
 
 

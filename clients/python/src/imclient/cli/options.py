@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from imclient.errors import StackError
 from imclient.ids import UserId, is_device_id, is_user_id
 from imclient.stack import DEFAULT_PATH, PATH_VARIABLE, Stack, load_stack
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class EnvironmentProblem(click.ClickException):
@@ -41,16 +45,20 @@ class DeviceIdType(click.ParamType[str]):
         return value
 
 
-stack_option = click.option(
-    "--stack",
-    "stack_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar=PATH_VARIABLE,
-    default=DEFAULT_PATH,
-    show_default=True,
-    show_envvar=True,
-    help="The file that says where the stack is.",
-)
+def stack_file_option(*names: str, help: str) -> Callable[[F], F]:  # noqa: A002 - click's word
+    """An option that names a stack file."""
+    return click.option(
+        *names,
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar=PATH_VARIABLE,
+        default=DEFAULT_PATH,
+        show_default=True,
+        show_envvar=True,
+        help=help,
+    )
+
+
+stack_option = stack_file_option("--stack", "stack_path", help="The file that says where the stack is.")
 
 
 def stack_at(path: Path) -> Stack:
