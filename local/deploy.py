@@ -28,6 +28,10 @@ Tell = Callable[[str], None]
 """Told each step when it begins."""
 
 
+PLAY_MONEY = "100000"
+"""What everybody's wallet starts with here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """A stack that is deployed and answers."""
@@ -71,7 +75,8 @@ def deploy(
     `parameters` are the template's, beside `Stage` and `LocalEndpoint`, which are set here. Raises LocalStackError with
     the end of the log when SAM fails.
     """
-    settings = {**(parameters or {}), "Stage": STAGE, "LocalEndpoint": cloud.endpoint_of_functions}
+    own = {"Stage": STAGE, "LocalEndpoint": cloud.endpoint_of_functions}
+    settings = {"NewWalletAmount": PLAY_MONEY, **(parameters or {}), **own}
     wanted = _digest(digest_of_sources(template), settings)
     state = _state_of(cloud, name)
     if state.usable and state.deployed_from == wanted:

@@ -42,11 +42,27 @@ from im.domain.entries import COUNTABLE
 from im.flows.append import Appender
 from im.flows.changes import Changes
 from im.flows.message_changes import MessageChanges
-from im.runtime import wiring
+from im.runtime import packet_wiring, wiring
 from tests.integration import quick_moto
+from tests.integration.packet_stream import PacketStream
+from tests.integration.samples import sample
 
 ROOT = Path(__file__).resolve().parents[2]
-FUNCTIONS = ("authorizer", "connect", "message", "sync", "group", "fanout", "broadcast", "redelivery", "audit")
+FUNCTIONS = (
+    "authorizer",
+    "connect",
+    "message",
+    "sync",
+    "group",
+    "fanout",
+    "broadcast",
+    "express",
+    "redelivery",
+    "audit",
+    "redpacket",
+    "settlement",
+    "expiry",
+)
 REGION = "eu-central-1"
 ENDPOINT = f"https://a1b2c3d4e5.execute-api.{REGION}.amazonaws.com/v1"
 START = 1_763_717_400_000
@@ -56,11 +72,6 @@ quick_moto.load()
 
 real_connections = clients.connections
 real_clients = {"dynamodb": clients.dynamodb, "sqs": clients.sqs, "secretsmanager": clients.secrets}
-
-
-def sample(name: str) -> dict[str, Any]:
-    """A fresh copy of events/<name>.json."""
-    return dict(json.loads((ROOT / "events" / f"{name}.json").read_text()))
 
 
 class _Loader(yaml.SafeLoader):
@@ -195,7 +206,7 @@ class Device:
         except (ValueError, TypeError, KeyError, RecursionError):
             route = "$default"
         route = route if isinstance(route, str) else "$default"
-        function = route if route in {"message", "sync", "group"} else "connect"
+        function = route if route in {"message", "sync", "group", "redpacket"} else "connect"
         event = sample("ping")
         event["requestContext"] |= self._context() | {"routeKey": route}
         event["body"] = body
@@ -249,9 +260,12 @@ class House:
         self.apps: dict[str, ModuleType] = {}
         self.queue_url = ""
         self.parts_url = ""
+        self.express_url = ""
+        self.express_parts_url = ""
         self.checks_url = ""
         self.dead_url = ""
         self.now = START
+        self.packets = PacketStream(self)
         self.queued: dict[tuple[str, str | None, str | None], int] = {}
         """When each FIFO queue got what, by group and deduplication id."""
         self.stream: list[dict[str, Any]] = []
@@ -321,22 +335,26 @@ class House:
             seen += self.calls[start:]
 
     def fan_out(self, batch: int = 10) -> None:
-        """Let the fan-out empty both queues; what it reports as failed comes again at once."""
+        """Let the fan-out empty its queues, that of red packets too; what it reports as failed comes again at once."""
+        queues = [(parts, express) for express in (True, False) for parts in (False, True)]
         for _ in range(1000):
-            records, parts = self.take(batch), self.take(batch, parts=True)
-            if records:
-                self.deliver(records)
-            if parts:
-                self.deliver(parts, parts=True)
-            if not records and not parts:
+            taken = [self.take(batch, parts=parts, express=express) for parts, express in queues]
+            for (parts, express), records in zip(queues, taken, strict=True):
+                if records:
+                    self.deliver(records, parts=parts, express=express)
+            if not any(taken):
                 return
         raise AssertionError("the queue does not get empty")
 
-    def take(self, batch: int = 10, *, parts: bool = False) -> list[dict[str, Any]]:
-        """The next records as the function's event would hold them. They stay in the queue until `deliver`."""
+    def take(self, batch: int = 10, *, parts: bool = False, express: bool = False) -> list[dict[str, Any]]:
+        """The next records as the function's event would hold them. They stay in the queue until `deliver`.
+
+        Of the express queues one, whatever `batch` says: their function gets no more at once.
+        """
+        url = self._fed_from(parts=parts, express=express)
         out = self.sqs.receive_message(
-            QueueUrl=self.parts_url if parts else self.queue_url,
-            MaxNumberOfMessages=batch,
+            QueueUrl=url,
+            MaxNumberOfMessages=1 if express else batch,
             AttributeNames=["All"],
             VisibilityTimeout=0,
         )
@@ -344,6 +362,7 @@ class House:
         return [
             {
                 **copy.deepcopy(shape),
+                "eventSourceARN": f"arn:aws:sqs:{REGION}:123456789012:{url.split('/')[-1]}",
                 "messageId": message["MessageId"],
                 "receiptHandle": message["ReceiptHandle"],
                 "body": message["Body"],
@@ -352,15 +371,21 @@ class House:
             for message in out.get("Messages", [])
         ]
 
-    def deliver(self, records: list[dict[str, Any]], *, parts: bool = False) -> list[str]:
+    def deliver(self, records: list[dict[str, Any]], *, parts: bool = False, express: bool = False) -> list[str]:
         """Invoke the fan-out with `records`, delete what it did, return the ids of what it reports as failed."""
-        result = self.call("broadcast" if parts else "fanout", {"Records": records})
-        url = self.parts_url if parts else self.queue_url
+        function = "express" if express else "broadcast" if parts else "fanout"
+        result = self.call(function, {"Records": records})
+        url = self._fed_from(parts=parts, express=express)
         failed = {item["itemIdentifier"] for item in result["batchItemFailures"]}
         for record in records:
             if record["messageId"] not in failed:
                 self.sqs.delete_message(QueueUrl=url, ReceiptHandle=record["receiptHandle"])
         return sorted(failed)
+
+    def _fed_from(self, *, parts: bool, express: bool) -> str:
+        if express:
+            return self.express_parts_url if parts else self.express_url
+        return self.parts_url if parts else self.queue_url
 
     def audit(self) -> None:
         """Let the auditor have the stream; what it could not queue stays in it."""
@@ -446,6 +471,7 @@ class House:
     def end(self, call: Call, answer: dict[str, Any]) -> None:
         """AWS has answered."""
         if "Error" not in answer:
+            self.packets.note(call)
             self.stream += [item for item in _put_items(call) if item["sk"]["S"].startswith("MSG#")]
             if call.action == "sqs:SendMessage" and call.params["QueueUrl"] == self.checks_url:
                 self.checks.append((self.now + 1000 * call.params["DelaySeconds"], call.params["MessageBody"]))
@@ -595,23 +621,36 @@ def built_house(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator
             "EDIT_WINDOW_SECONDS": "86400",
             "REDELIVER_AFTER_SECONDS": "10",
             "JWT_SECRET_ID": "JwtSecret",
+            "RED_PACKET_TABLE": "RedPacketTable",
+            "WALLET_TABLE": "WalletTable",
+            "MAX_RED_PACKET_SHARES": "500",
+            "MAX_RED_PACKET_AMOUNT": "2000000",
+            "RED_PACKET_LIFE_SECONDS": "86400",
+            "NEW_WALLET_AMOUNT": "100000",
         }.items():
             monkeypatch.setenv(name, value)
         house = House()
         for name, resource in template()["Resources"].items():
             if resource["Type"] == "AWS::DynamoDB::Table":
-                wanted = ("BillingMode", "AttributeDefinitions", "KeySchema")
-                properties = {key: resource["Properties"][key] for key in wanted}
+                wanted = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+                properties = {key: value for key, value in resource["Properties"].items() if key in wanted}
                 house.dynamodb.create_table(TableName=name, **properties)
-        house.queue_url = house.sqs.create_queue(QueueName="fanout.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
-        house.parts_url = house.sqs.create_queue(QueueName="parts.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+        fifo: Any = {"FifoQueue": "true"}
+        house.queue_url = house.sqs.create_queue(QueueName="fanout.fifo", Attributes=fifo)["QueueUrl"]
+        house.parts_url = house.sqs.create_queue(QueueName="parts.fifo", Attributes=fifo)["QueueUrl"]
+        house.express_url = house.sqs.create_queue(QueueName="express.fifo", Attributes=fifo)["QueueUrl"]
+        house.express_parts_url = house.sqs.create_queue(QueueName="express-parts.fifo", Attributes=fifo)["QueueUrl"]
         house.checks_url = house.sqs.create_queue(QueueName="checks")["QueueUrl"]
-        house.dead_url = house.sqs.create_queue(QueueName="dead.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+        house.dead_url = house.sqs.create_queue(QueueName="dead.fifo", Attributes=fifo)["QueueUrl"]
+        house.packets.queue_url = house.sqs.create_queue(QueueName="settlement.fifo", Attributes=fifo)["QueueUrl"]
         house.secrets.create_secret(Name="JwtSecret", SecretString="s" * 64)
         monkeypatch.setenv("FANOUT_QUEUE_URL", house.queue_url)
         monkeypatch.setenv("BROADCAST_QUEUE_URL", house.parts_url)
+        monkeypatch.setenv("EXPRESS_QUEUE_URL", house.express_url)
+        monkeypatch.setenv("EXPRESS_PARTS_QUEUE_URL", house.express_parts_url)
         monkeypatch.setenv("REDELIVERY_QUEUE_URL", house.checks_url)
         monkeypatch.setenv("DEAD_LETTER_QUEUE_URL", house.dead_url)
+        monkeypatch.setenv("SETTLEMENT_QUEUE_URL", house.packets.queue_url)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(clients, "connections", lambda _: house.client("execute-api"))
@@ -623,6 +662,7 @@ def built_house(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Iterator
         monkeypatch.setattr(wiring, "Changes", partial(Changes, pause=house.pause))
         monkeypatch.setattr(wiring, "MessageChanges", partial(MessageChanges, pause=house.pause))
         monkeypatch.setattr(wiring, "ThreadPoolExecutor", _one_by_one)
+        monkeypatch.setattr(packet_wiring, "ThreadPoolExecutor", _one_by_one)
         # AWS and botocore know 100 items since 2022; moto still refuses TransactGetItems above 25.
         monkeypatch.setattr(moto_responses, "TRANSACTION_MAX_ITEMS", 100)
         in_use.append(house)

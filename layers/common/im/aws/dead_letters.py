@@ -10,7 +10,7 @@ from im.aws.queue_messages import short
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-Source = Literal["fanout", "broadcast"]
+Source = Literal["fanout", "broadcast", "express", "express_parts", "settlement"]
 """The queue that a dead letter goes back to when it is tried again."""
 
 MAX_REASON: Final = 200

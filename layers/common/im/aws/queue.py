@@ -1,4 +1,4 @@
-"""The fan-out queue: SQS FIFO, one message group a conversation."""
+"""The fan-out queues: SQS FIFO, one message group a conversation. What overtakes has one of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from im.aws.failures import OURS, NotQueued, is_ours
 from im.aws.queue_messages import MAX_BATCH, UnreadableMessage, message_of, reading, short
 from im.domain.conversation import parse_conversation
-from im.domain.entries import Entry, Forwarded
+from im.domain.entries import EXPRESS, Entry, Forwarded
 from im.domain.ids import Cmid, ConnectionId, Seq, UserId
 
 if TYPE_CHECKING:
@@ -44,10 +44,15 @@ class Queued:
 
 @dataclass(frozen=True, slots=True)
 class FanoutQueue:
-    """The queue at `url`."""
+    """The queue at `url`, and the one at `express_url` for what overtakes (EXPRESS).
+
+    Who never meets what overtakes, or nothing else, needs one queue and may send to one: without an `express_url` all
+    goes to `url`.
+    """
 
     client: SQSClient
     url: str
+    express_url: str | None = None
 
     def put(self, entry: Entry, origin: ConnectionId | None) -> None:
         """Queue the fan-out of a stored entry. Repeats within five minutes are one message. 1 request.
@@ -57,7 +62,7 @@ class FanoutQueue:
         """
         group, once = _ids(entry)
         self.client.send_message(
-            QueueUrl=self.url,
+            QueueUrl=self._url_for(entry),
             MessageBody=encode(Queued(entry, origin)),
             MessageGroupId=group,
             MessageDeduplicationId=once,
@@ -66,8 +71,9 @@ class FanoutQueue:
     def put_found(self, entries: Sequence[Entry]) -> None:
         """Queue what is perhaps not queued yet: what `put` has queued within the last five minutes, SQS drops.
 
-        1 request for every 10 entries, and for every 256 KiB. Raises NotQueued, and what boto3 raises, when SQS could
-        not take some. What can never be queued is logged and left out: no other entry may wait for it.
+        1 request for every 10 entries of a queue, and for every 256 KiB. Raises NotQueued, and what boto3 raises, when
+        SQS could not take some. What can never be queued is logged and left out: no other entry may wait for it. Nor
+        does one queue's entry wait for the other queue.
         """
         bodies: list[tuple[Entry, str]] = []
         for entry in entries:
@@ -78,13 +84,19 @@ class FanoutQueue:
                 _left_out(entry, type(e).__name__)
             else:
                 bodies.append((entry, body))
-        for some in _requests(bodies):
-            self._put_found(some)
+        ordinary = [one for one in bodies if self._url_for(one[0]) == self.url]
+        express = [one for one in bodies if self._url_for(one[0]) != self.url]
+        try:
+            for some in _requests(express):
+                self._put_found(some)
+        finally:
+            for some in _requests(ordinary):
+                self._put_found(some)
 
     def _put_found(self, some: Sequence[tuple[Entry, str]]) -> None:
         try:
             out = self.client.send_message_batch(
-                QueueUrl=self.url,
+                QueueUrl=self._url_for(some[0][0]),
                 Entries=[
                     {"Id": str(i), "MessageBody": body, "MessageGroupId": group, "MessageDeduplicationId": once}
                     for i, (group, once, body) in enumerate((*_ids(entry), body) for entry, body in some)
@@ -110,11 +122,14 @@ class FanoutQueue:
         """Queue an entry again for one member alone, in a group of its own: it waits for nobody and nobody for it."""
         entry = queued.entry
         self.client.send_message(
-            QueueUrl=self.url,
+            QueueUrl=self._url_for(entry),
             MessageBody=encode(replace(queued, only=user)),
             MessageGroupId=short(f"{entry.conv}#{user}"),
             MessageDeduplicationId=short(f"{entry.conv}#{user}:{entry.seq}"),
         )
+
+    def _url_for(self, entry: Entry) -> str:
+        return self.express_url if self.express_url is not None and entry.kind in EXPRESS else self.url
 
 
 def encode(queued: Queued) -> str:

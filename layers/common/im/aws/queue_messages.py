@@ -61,6 +61,11 @@ def origins_of(message: Mapping[str, Any]) -> dict[Seq, ConnectionId]:
     return {Seq(int(seq)): ConnectionId(str(origin)) for seq, origin in message["origins"].items()}
 
 
+def queue_name(queue: str) -> str:
+    """The name of a queue, from its URL or its ARN."""
+    return queue.replace(":", "/").rpartition("/")[2]
+
+
 def short(name: str) -> str:
     """`name` where SQS takes it, a digest of it where it is too long."""
     return name if len(name) <= MAX_ID else hashlib.sha256(name.encode()).hexdigest()

@@ -102,6 +102,31 @@ class Conflict(ImError):
         super().__init__(reason)
 
 
+class InsufficientFunds(ImError):
+    """The caller has less money than this takes."""
+
+    def __init__(self, amount: int) -> None:
+        super().__init__(f"the wallet holds less than {amount}")
+        self.amount = amount
+
+
+class SoldOut(ImError):
+    """Others have claimed all shares of a red packet."""
+
+    def __init__(self, packet: str) -> None:
+        super().__init__(f"all shares of {packet} are claimed")
+        self.packet = packet
+
+
+class AlreadyClaimed(ImError):
+    """The caller has claimed a share of a red packet before: this one."""
+
+    def __init__(self, packet: str, amount: int) -> None:
+        super().__init__(f"claimed a share of {packet} before")
+        self.packet = packet
+        self.amount = amount
+
+
 class Unavailable(ImError):
     """It could not be done now; nothing is wrong with the request. Retry after `retry_after_ms`."""
 

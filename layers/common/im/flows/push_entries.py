@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -27,6 +27,16 @@ log = logging.getLogger("im")
 
 LATE_MS: Final = 10_000
 """An entry that is older when it is pushed is read again."""
+
+Target = tuple[UserId, Slot, Spans]
+"""One connection, whose it is, and what they may see."""
+
+Mix = Callable[[list[Target]], None]
+"""Puts connections into the order in which they are pushed to."""
+
+
+def as_found(_: list[Target]) -> None:
+    """Leaves the order as it is: by member, the same each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +78,7 @@ class EntryPusher:
     pusher: Pusher
     clock: Clock
     threads: Executor
+    mix: Mix = field(default=as_found)
 
     def push(
         self, queued: Sequence[Queued], recipients: Mapping[UserId, Spans], deadline: int, *, as_now: bool = False
@@ -85,6 +96,7 @@ class EntryPusher:
             log.exception("no connections could be read: nobody is pushed to", extra={"conv": queued[0].entry.conv})
             return Pushed(failed=len(recipients), users=frozenset(recipients))
         targets = [(user, slot, recipients[user]) for user, theirs in found.items() for slot in theirs.slots]
+        self.mix(targets)
         try:
             queued = self._as_now(queued) if targets and not as_now else queued
         except Exception:
@@ -125,7 +137,7 @@ class EntryPusher:
         queued: Sequence[Queued],
         quoted: Mapping[Seq, Entry],
         deadline: int,
-        target: tuple[UserId, Slot, Spans],
+        target: Target,
     ) -> PushOutcome | None:
         user, slot, spans = target
         open_to_them = [q for q in queued if visible(spans, q.entry.seq) and q.origin != slot.connection]

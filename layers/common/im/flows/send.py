@@ -91,6 +91,8 @@ class Sender:
         for message in messages:
             if message.state.recalled is not None:
                 raise Conflict(f"message {message.seq} is recalled")
+            if message.kind == "redpacket":
+                raise BadRequest("data.seqs", "a red packet cannot be forwarded")
         if len(messages) == 1:
             (message,) = messages
             first = message.forwarded or Forwarded(message.sender, message.ts)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from im.aws import check_queue, part_queue, queue
 from im.aws.check_queue import Check
 from im.aws.part_queue import Part
 from im.aws.queue import Queued
+from im.aws.queue_messages import queue_name
 from im.domain.entries import Entry
 from im.flows.audit import Auditor
 from im.flows.broadcast import Broadcast
@@ -51,6 +52,25 @@ def push_parts(broadcast: Broadcast, aside: Aside, event: Event, context: Contex
         return done.counts()
 
     return serve_batch(event, context, aside, Work(part_queue.decode, lambda p: (p.conv, p.number, p.of), where, push))
+
+
+@dataclass(frozen=True, slots=True)
+class Express:
+    """What serves the two queues of what overtakes: of its entries, and of the parts of its pushes to large groups."""
+
+    fan_out: FanOut
+    entries: Aside
+    broadcast: Broadcast
+    parts: Aside
+    parts_queue: str
+    """The name of the queue of the parts."""
+
+
+def deliver_express(express: Express, event: Event, context: Context) -> dict[str, Any]:
+    """Serve one SQS event of either queue: Lambda never mixes two in one. Never raises, once it knows which."""
+    if queue_name(event["Records"][0]["eventSourceARN"]) == express.parts_queue:
+        return push_parts(express.broadcast, express.parts, event, context)
+    return deliver_batch(express.fan_out, express.entries, event, context)
 
 
 def make_checks(redelivery: Redelivery, aside: Aside, event: Event, context: Context) -> dict[str, Any]:

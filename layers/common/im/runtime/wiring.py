@@ -14,6 +14,7 @@ from im.aws.dead_letters import DeadLetters, Source
 from im.aws.part_queue import SqsPartQueue
 from im.aws.pusher import ConnectionPusher
 from im.aws.queue import FanoutQueue
+from im.aws.queue_messages import queue_name
 from im.aws.retries import Retries
 from im.aws.secrets import RotatingSecret
 from im.aws.tokens import Keys, PublishedKeys, SharedSecret, TokenVerifier
@@ -36,7 +37,7 @@ from im.flows.message_changes import MessageChanges
 from im.flows.ports import Caller
 from im.flows.presence import PresenceViewer
 from im.flows.pull import Puller
-from im.flows.push_entries import EntryPusher
+from im.flows.push_entries import EntryPusher, Mix, as_found
 from im.flows.receipts import Receipts
 from im.flows.redeliver import Checks, Redelivery
 from im.flows.row_writes import RowWriter
@@ -46,6 +47,7 @@ from im.flows.typing import TypingPace, TypingTeller
 from im.runtime.batches import Aside
 from im.runtime.router import REPLIED, Operation, Router
 from im.runtime.settings import Settings
+from im.runtime.sources import Express
 from im.store.audience import AudienceStore
 from im.store.connections import ConnectionStore
 from im.store.conversations import ConversationStore
@@ -70,6 +72,8 @@ TYPING_THREADS: Final = 8
 
 PRESENCE_THREADS: Final = 16
 """Users at once whose groups are looked at."""
+
+shuffle: Final[Mix] = secrets.SystemRandom().shuffle
 
 D = TypeVar("D", bound=requests.Data)
 
@@ -167,14 +171,14 @@ def message_router(settings: Settings) -> Router:
     return Router(
         "message",
         {
-            "send": _operation(requests.Send, lambda caller, data: stored(sender.send(caller, data))),
-            "forward": _operation(requests.Forward, lambda caller, data: stored(sender.forward(caller, data))),
-            "edit": _operation(requests.Edit, lambda caller, data: stored(changes.edit(caller, data))),
-            "recall": _operation(requests.Recall, lambda caller, data: stored(changes.recall(caller, data))),
-            "react": _operation(requests.React, lambda caller, data: stored(changes.react(caller, data))),
-            "pin": _operation(requests.Pin, lambda caller, data: stored(changes.pin(caller, data))),
-            "delete": _operation(requests.Delete, deleter.delete),
-            "typing": _operation(requests.Typing, typing.tell),
+            "send": operation(requests.Send, lambda caller, data: stored(sender.send(caller, data))),
+            "forward": operation(requests.Forward, lambda caller, data: stored(sender.forward(caller, data))),
+            "edit": operation(requests.Edit, lambda caller, data: stored(changes.edit(caller, data))),
+            "recall": operation(requests.Recall, lambda caller, data: stored(changes.recall(caller, data))),
+            "react": operation(requests.React, lambda caller, data: stored(changes.react(caller, data))),
+            "pin": operation(requests.Pin, lambda caller, data: stored(changes.pin(caller, data))),
+            "delete": operation(requests.Delete, deleter.delete),
+            "typing": operation(requests.Typing, typing.tell),
         },
     )
 
@@ -217,20 +221,20 @@ def sync_router(settings: Settings) -> Router:
     return Router(
         "sync",
         {
-            "inbox": _operation(requests.Inbox, lambda caller, data: puller.conversations(caller.user, data)),
-            "entries": _operation(requests.Entries, lambda caller, data: puller.entries(caller.user, data)),
-            "reactions": _operation(requests.MessagePage, details.reactions),
-            "edits": _operation(requests.MessagePage, details.edits),
-            "pins": _operation(requests.ConvName, details.pins),
-            "deleted": _operation(requests.ConvName, deleter.deleted),
-            "unread": _operation(requests.Unread, lambda caller, data: puller.unread(caller.user, data)),
-            "read": _operation(requests.Mark, marker.read),
-            "read_all": _operation(requests.Nothing, lambda caller, _: marker.read_all(caller)),
-            "receipts": _operation(requests.Receipts, receipts.receipts),
-            "settings": _operation(requests.RowSettings, own.set_row),
-            "privacy": _operation(requests.Privacy, own.set_privacy),
-            "ack": _operation(requests.Ack, ack),
-            "presence": _operation(requests.Presence, presence.look),
+            "inbox": operation(requests.Inbox, lambda caller, data: puller.conversations(caller.user, data)),
+            "entries": operation(requests.Entries, lambda caller, data: puller.entries(caller.user, data)),
+            "reactions": operation(requests.MessagePage, details.reactions),
+            "edits": operation(requests.MessagePage, details.edits),
+            "pins": operation(requests.ConvName, details.pins),
+            "deleted": operation(requests.ConvName, deleter.deleted),
+            "unread": operation(requests.Unread, lambda caller, data: puller.unread(caller.user, data)),
+            "read": operation(requests.Mark, marker.read),
+            "read_all": operation(requests.Nothing, lambda caller, _: marker.read_all(caller)),
+            "receipts": operation(requests.Receipts, receipts.receipts),
+            "settings": operation(requests.RowSettings, own.set_row),
+            "privacy": operation(requests.Privacy, own.set_privacy),
+            "ack": operation(requests.Ack, ack),
+            "presence": operation(requests.Presence, presence.look),
         },
     )
 
@@ -260,21 +264,21 @@ def group_router(settings: Settings) -> Router:
     return Router(
         "group",
         {
-            "create": _operation(requests.GroupCreate, groups.create),
-            "invite": _operation(requests.GroupUsers, groups.invite),
-            "remove": _operation(requests.GroupUsers, groups.remove),
-            "join": _operation(requests.GroupJoin, groups.join),
-            "leave": _operation(requests.GroupName, groups.leave),
-            "requests": _operation(requests.GroupPage, groups.pending_requests),
-            "decide": _operation(requests.GroupDecide, groups.decide),
-            "role": _operation(requests.GroupRole, groups.role),
-            "transfer": _operation(requests.GroupUser, groups.transfer),
-            "mute": _operation(requests.GroupMute, groups.mute),
-            "update": _operation(requests.GroupUpdate, groups.update),
-            "dissolve": _operation(requests.GroupName, groups.dissolve),
-            "info": _operation(requests.GroupName, groups.info),
-            "members": _operation(requests.GroupPage, groups.members),
-            "mine": _operation(requests.GroupsPage, groups.mine),
+            "create": operation(requests.GroupCreate, groups.create),
+            "invite": operation(requests.GroupUsers, groups.invite),
+            "remove": operation(requests.GroupUsers, groups.remove),
+            "join": operation(requests.GroupJoin, groups.join),
+            "leave": operation(requests.GroupName, groups.leave),
+            "requests": operation(requests.GroupPage, groups.pending_requests),
+            "decide": operation(requests.GroupDecide, groups.decide),
+            "role": operation(requests.GroupRole, groups.role),
+            "transfer": operation(requests.GroupUser, groups.transfer),
+            "mute": operation(requests.GroupMute, groups.mute),
+            "update": operation(requests.GroupUpdate, groups.update),
+            "dissolve": operation(requests.GroupName, groups.dissolve),
+            "info": operation(requests.GroupName, groups.info),
+            "members": operation(requests.GroupPage, groups.members),
+            "mine": operation(requests.GroupsPage, groups.mine),
         },
     )
 
@@ -292,12 +296,34 @@ def _group_limits(settings: Settings) -> GroupLimits:
 
 def fan_out(settings: Settings) -> tuple[FanOut, Aside]:
     """For the fan-out queue."""
-    dynamodb, sqs, table = clients.dynamodb(), clients.sqs(), settings.text("CONVERSATION_TABLE")
-    inbox = InboxStore(dynamodb, settings.text("INBOX_TABLE"))
-    threads = ThreadPoolExecutor(clients.POOL, thread_name_prefix="fan-out")
+    dynamodb, sqs = clients.dynamodb(), clients.sqs()
     queue = FanoutQueue(sqs, settings.text("FANOUT_QUEUE_URL"))
+    parts = SqsPartQueue(sqs, settings.text("BROADCAST_QUEUE_URL"))
+    threads = ThreadPoolExecutor(clients.POOL, thread_name_prefix="fan-out")
+    served = _fan_out(settings, dynamodb, queue, _broadcast(settings, dynamodb, parts, threads))
+    return served, Aside(Retries(sqs, queue.url), _dead_letters(settings, sqs, "fanout"))
+
+
+def express(settings: Settings) -> Express:
+    """For the queues of what overtakes. Nobody is always the first who is pushed to, and nobody can foresee who is."""
+    dynamodb, sqs = clients.dynamodb(), clients.sqs()
+    queue = FanoutQueue(sqs, settings.text("EXPRESS_QUEUE_URL"))
+    parts = SqsPartQueue(sqs, settings.text("EXPRESS_PARTS_QUEUE_URL"))
+    threads = ThreadPoolExecutor(clients.POOL, thread_name_prefix="express")
+    pushes = _broadcast(settings, dynamodb, parts, threads, mix=shuffle)
+    return Express(
+        fan_out=_fan_out(settings, dynamodb, queue, pushes),
+        entries=Aside(Retries(sqs, queue.url), _dead_letters(settings, sqs, "express")),
+        broadcast=pushes,
+        parts=Aside(Retries(sqs, parts.url), _dead_letters(settings, sqs, "express_parts")),
+        parts_queue=queue_name(parts.url),
+    )
+
+
+def _fan_out(settings: Settings, dynamodb: Any, queue: FanoutQueue, pushes: Broadcast) -> FanOut:
+    table, threads = settings.text("CONVERSATION_TABLE"), pushes.threads
+    inbox = InboxStore(dynamodb, settings.text("INBOX_TABLE"))
     rows = RowWriter(inbox, queue, now_ms, threads)
-    pushes = _broadcast(settings, dynamodb, sqs, threads)
     large = LargeFanOut(
         groups=GroupStore(dynamodb, table),
         history=ConversationStore(dynamodb, table),
@@ -312,14 +338,14 @@ def fan_out(settings: Settings) -> tuple[FanOut, Aside]:
         clock=now_ms,
         threads=threads,
     )
-    checks = _checks(settings, sqs)
-    served = FanOut(members=pushes.members, rows=rows, pusher=pushes.pusher, large=large, checks=checks)
-    return served, Aside(Retries(sqs, queue.url), _dead_letters(settings, sqs, "fanout"))
+    checks = _checks(settings, queue.client)
+    return FanOut(members=pushes.members, rows=rows, pusher=pushes.pusher, large=large, checks=checks)
 
 
 def auditor(settings: Settings) -> Auditor:
     """For the stream of the Conversation table."""
-    return Auditor(FanoutQueue(clients.sqs(), settings.text("FANOUT_QUEUE_URL")))
+    urls = settings.text("FANOUT_QUEUE_URL"), settings.text("EXPRESS_QUEUE_URL")
+    return Auditor(FanoutQueue(clients.sqs(), *urls))
 
 
 def redelivery(settings: Settings) -> tuple[Redelivery, Aside]:
@@ -345,38 +371,41 @@ def _dead_letters(settings: Settings, sqs: Any, source: Source) -> DeadLetters:
     return DeadLetters(sqs, settings.text("DEAD_LETTER_QUEUE_URL"), source)
 
 
-def _entry_pusher(settings: Settings, dynamodb: Any, threads: ThreadPoolExecutor) -> EntryPusher:
+def _entry_pusher(settings: Settings, dynamodb: Any, threads: ThreadPoolExecutor, mix: Mix = as_found) -> EntryPusher:
     return EntryPusher(
         log=ConversationStore(dynamodb, settings.text("CONVERSATION_TABLE")),
         connections=ConnectionStore(dynamodb, settings.text("CONNECTION_TABLE")),
         pusher=ConnectionPusher(clients.connections(settings.text("CONNECTIONS_ENDPOINT"))),
         clock=now_ms,
         threads=threads,
+        mix=mix,
     )
 
 
 def broadcast(settings: Settings) -> tuple[Broadcast, Aside]:
     """For the queue of the parts of pushes to large groups."""
     sqs = clients.sqs()
+    parts = SqsPartQueue(sqs, settings.text("BROADCAST_QUEUE_URL"))
     threads = ThreadPoolExecutor(clients.POOL, thread_name_prefix="broadcast")
-    served = _broadcast(settings, clients.dynamodb(), sqs, threads)
-    retries = Retries(sqs, settings.text("BROADCAST_QUEUE_URL"))
-    return served, Aside(retries, _dead_letters(settings, sqs, "broadcast"))
+    served = _broadcast(settings, clients.dynamodb(), parts, threads)
+    return served, Aside(Retries(sqs, parts.url), _dead_letters(settings, sqs, "broadcast"))
 
 
-def _broadcast(settings: Settings, dynamodb: Any, sqs: Any, threads: ThreadPoolExecutor) -> Broadcast:
+def _broadcast(
+    settings: Settings, dynamodb: Any, parts: SqsPartQueue, threads: ThreadPoolExecutor, mix: Mix = as_found
+) -> Broadcast:
     table = settings.text("CONVERSATION_TABLE")
     return Broadcast(
         log=ConversationStore(dynamodb, table),
         members=MemberLists(GroupStore(dynamodb, table), ConversationStore(dynamodb, table)),
         audience=AudienceStore(dynamodb, settings.text("AUDIENCE_TABLE")),
-        parts=SqsPartQueue(sqs, settings.text("BROADCAST_QUEUE_URL")),
-        pusher=_entry_pusher(settings, dynamodb, threads),
+        parts=parts,
+        pusher=_entry_pusher(settings, dynamodb, threads, mix),
         clock=now_ms,
         threads=threads,
     )
 
 
-def _operation(model: type[D], flow: Callable[[Caller, D], Mapping[str, Any]]) -> Operation:
+def operation(model: type[D], flow: Callable[[Caller, D], Mapping[str, Any]]) -> Operation:
     """An operation whose data has the form of `model`."""
     return lambda caller, request: flow(caller, requests.parse(model, request.data))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Literal
 
 from im.domain.ids import Cmid, ConvId, Seq, UserId
+from im.domain.red_packet import PacketId
 
 Key = dict[str, dict[str, str]]
 
@@ -19,6 +21,13 @@ USER: Final = "USER"
 DELETED_PREFIX: Final = "WITHOUT#"
 SHARED: Final = "SHARED"
 SLOT_PREFIX: Final = "slot:"
+
+Which = Literal["sent", "received"]
+PACKET_PREFIXES: Final[Mapping[Which, str]] = {"sent": "SENT#", "received": "GOT#"}
+PACKET_LINE_PREFIX: Final = "P#"
+USER_LINE_PREFIX: Final = "L#"
+TIME_DIGITS: Final = 13
+"""Of milliseconds since the epoch: text order is number order until the year 2286."""
 
 SEQ_DIGITS: Final = 12
 MAX_SEQ: Final = 10**SEQ_DIGITS - 1
@@ -111,3 +120,57 @@ def audience_member(conv: ConvId, shard: int, user: UserId) -> Key:
 def connections(user: UserId) -> Key:
     """All connections of one user."""
     return {"pk": {"S": user}}
+
+
+def packet(packet: PacketId) -> Key:
+    """A red packet, its shares apart."""
+    return _pair(packet, HEAD)
+
+
+def shares(packet: PacketId) -> Key:
+    """The shares of a red packet."""
+    return _pair(packet, "SHARES")
+
+
+def of_user(which: Which, user: UserId, ts: int, packet: PacketId) -> Key:
+    """That a user has sent or received a red packet."""
+    return _pair(user, f"{PACKET_PREFIXES[which]}{_time(ts)}#{packet}")
+
+
+def balance(account: str) -> Key:
+    """What stands on an account."""
+    return _pair(account, "BALANCE")
+
+
+def packet_line(packet: PacketId, name: str) -> Key:
+    """One movement of a packet's money, by its name: it is made once."""
+    return line_of(packet_account(packet), name)
+
+
+def line_of(account: str, name: str) -> Key:
+    """One movement of an account that is no user's, by its name."""
+    return _pair(account, f"{PACKET_LINE_PREFIX}{name}")
+
+
+def user_line(user: UserId, ts: int, name: str) -> Key:
+    """One movement of a user's money. Text order is the order of time."""
+    return _pair(user_account(user), f"{USER_LINE_PREFIX}{_time(ts)}#{name}")
+
+
+def user_account(user: UserId) -> str:
+    """The account of a user's wallet."""
+    return f"user:{user}"
+
+
+def packet_account(packet: PacketId) -> str:
+    """The account that holds a red packet's money."""
+    return f"packet:{packet}"
+
+
+def opening_account(user: UserId) -> str:
+    """The account that the first money of a user's wallet comes from: what it lacks was given."""
+    return f"opening:{user}"
+
+
+def _time(ts: int) -> str:
+    return f"{ts:0{TIME_DIGITS}d}"

@@ -20,6 +20,9 @@ CODES: Final[dict[type[errors.ImError], tuple[str, bool]]] = {
     errors.TooManyGroups: ("too_large", False),
     errors.Expired: ("expired", False),
     errors.Conflict: ("conflict", False),
+    errors.InsufficientFunds: ("insufficient_funds", False),
+    errors.SoldOut: ("sold_out", False),
+    errors.AlreadyClaimed: ("already_claimed", False),
     errors.Unavailable: ("unavailable", True),
 }
 
@@ -30,4 +33,6 @@ def describe(error: errors.ImError) -> dict[str, Any]:
     out: dict[str, Any] = {"code": code, "message": str(error), "retryable": retryable}
     if isinstance(error, errors.Unavailable | errors.Muted | errors.RateLimited):
         out["retry_after_ms"] = error.retry_after_ms
+    if isinstance(error, errors.AlreadyClaimed):
+        out["amount"] = error.amount
     return out

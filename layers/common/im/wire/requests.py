@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from im.domain.errors import BadRequest
+from im.domain.red_packet import MAX_GREETING
 from im.wire.frames import dumps
 
 UserIdText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}\z")]
@@ -357,6 +358,53 @@ class GroupMute(Data):
     conv: str
     user: UserIdText | None = None
     until: Time
+
+
+MAX_MONEY: Final = 2**53 - 1
+"""JavaScript holds no larger whole number."""
+
+PacketText = Annotated[str, StringConstraints(pattern=r"^rp[a-z2-7]{26}\z")]
+PageKey = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class PacketCreate(Data):
+    """redpacket.create"""
+
+    conv: str
+    cmid: CmidText
+    kind: Literal["lucky", "equal", "direct"]
+    total: Annotated[int, Field(ge=1, le=MAX_MONEY)]
+    count: Annotated[int, Field(ge=1, le=MAX_MONEY)] | None = None
+    greeting: Annotated[str, StringConstraints(max_length=MAX_GREETING)] = ""
+    to: UserIdText | None = None
+
+
+class PacketName(Data):
+    """redpacket.claim"""
+
+    packet: PacketText
+
+
+class PacketPage(PacketName):
+    """redpacket.detail: the claims in pages."""
+
+    cursor: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,4}\z")] | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 100
+
+
+class OwnPackets(Data):
+    """redpacket.mine"""
+
+    which: Literal["sent", "received"]
+    cursor: PageKey | None = None
+    limit: Annotated[int, Field(ge=1, le=50)] = 50
+
+
+class LedgerPage(Data):
+    """redpacket.ledger"""
+
+    cursor: PageKey | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 100
 
 
 D = TypeVar("D", bound=Data)

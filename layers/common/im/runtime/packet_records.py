@@ -1,0 +1,51 @@
+"""From the stream of red packets and the queue of those that failed to their settlement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from im.aws import settlement_queue
+from im.domain.red_packet import PacketId
+from im.flows.settle import PacketChange, Settlement
+from im.runtime.batches import Aside, Report, Work, deadline, serve_batch
+from im.runtime.logs import log
+from im.runtime.router import Context, Event
+from im.store.packets import packet_from
+
+
+def settle_records(settlement: Settlement, event: Event, context: Context) -> dict[str, Any]:
+    """Settle the packets of one batch of stream records.
+
+    Raises when what failed could not be queued: Lambda then brings the batch again, for a day, and nothing comes after
+    it meanwhile. So what can never be read is logged and left out: `im admin audit` finds its packet.
+    """
+    changes: list[PacketChange] = []
+    for record in event["Records"]:
+        try:
+            images = record["dynamodb"]
+            changes.append(PacketChange(packet_from(images["OldImage"]), packet_from(images["NewImage"])))
+        except Exception:  # noqa: BLE001 - whatever it is: no other packet may wait for it
+            event_id = record.get("eventID") if isinstance(record, Mapping) else None
+            log.exception("unreadable record", event_id=str(event_id), lambda_request_id=context.aws_request_id)
+    try:
+        done = settlement.follow(changes, deadline(settlement.clock(), context))
+    except Exception:
+        # Lambda prints what a handler raises as text, which no metric filter finds.
+        log.exception("not settled", records=len(changes), lambda_request_id=context.aws_request_id)
+        raise
+    log.info("settled", records=len(event["Records"]), lambda_request_id=context.aws_request_id, **done)
+    return {}
+
+
+def settle_packets(settlement: Settlement, aside: Aside, event: Event, context: Context) -> dict[str, Any]:
+    """Settle the packets of one SQS event from the tables. Never raises."""
+
+    def where(packets: Sequence[PacketId]) -> Report:
+        return {"packet": packets[0]}
+
+    def settle(packets: Sequence[PacketId]) -> Report:
+        return asdict(settlement.settle(packets[0]))
+
+    return serve_batch(event, context, aside, Work(settlement_queue.decode, lambda name: name, where, settle))
