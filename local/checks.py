@@ -24,7 +24,7 @@ ON_CI = bool(os.environ.get("CI"))
 # These need more than Python, and have stages of their own.
 SPECIAL = ("tests/e2e", "tests/browser")
 # Stages fail when a folder is missing: a renamed one must not pass for tested.
-EXPECTED = ("tests/unit", "tests/integration", "tests/faults", "tests/template", "tests/docs")
+EXPECTED = ("tests/unit", "tests/integration", "tests/faults", "tests/contracts", "tests/template", "tests/docs")
 
 
 @dataclass(frozen=True, slots=True)

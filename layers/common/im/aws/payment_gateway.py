@@ -337,5 +337,5 @@ def _kind(error: Exception) -> str:
 
 def _wait_ms(retry_after: str) -> int:
     """How long a gateway asks to be left alone, within limits. A date, which HTTP allows too, counts as nothing."""
-    seconds = int(retry_after[:9]) if retry_after.isascii() and retry_after.isdecimal() else 0
+    seconds = int(retry_after[:9]) if retry_after.isdecimal() else 0
     return min(max(seconds * 1000, LATER_MS), LATEST_MS)

@@ -8,11 +8,12 @@ cannot be settled goes to a queue of its own, so that no other waits for it, and
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from im.domain.errors import Unavailable
 from im.domain.ids import UserId
 from im.domain.red_packet import Packet, PacketId
 from im.flows.packet_views import best_of
@@ -96,12 +97,16 @@ class Settlement:
             "queued": outcomes.count(None),
         }
 
-    def settle(self, name: PacketId) -> Settled:
-        """Settle a packet from the tables, all of it. Raises what fails, and NoSuchPacket."""
+    def settle(self, name: PacketId, deadline: int) -> Settled:
+        """Settle a packet from the tables, all that is not noted as paid. 1 R a claim, then as `follow`.
+
+        Raises what fails, Unavailable when `deadline` comes first, and NoSuchPacket. What was paid until then is noted:
+        the next try goes on from there.
+        """
         packet = self.packets.packet(name)
         if packet is None:
             raise NoSuchPacket(name)
-        done = self._move(packet, 0)
+        done = self._move(packet, 0, deadline, paid=self.packets.noted(packet))
         if packet.state == "closed":
             self._tell(packet, len(packet.claimers))
         return done
@@ -111,7 +116,8 @@ class Settlement:
         settled = None
         try:
             if self.clock() < deadline:
-                settled = self._move(after, len(change.before.claimers), was_new=change.before.state == "new")
+                since = len(change.before.claimers)
+                settled = self._move(after, since, deadline, was_new=change.before.state == "new")
         except Exception:  # whatever it is, no other packet waits for it
             log.exception("a red packet was not settled", extra={"packet": after.terms.packet})
         if settled is None:
@@ -120,8 +126,16 @@ class Settlement:
             self._tell(after, len(change.before.claimers))
         return settled
 
-    def _move(self, packet: Packet, since: int, *, was_new: bool = True) -> Settled:
-        """Make all movements of a packet from the share `since` on."""
+    def _move(
+        self,
+        packet: Packet,
+        since: int,
+        deadline: int,
+        *,
+        was_new: bool = True,
+        paid: Collection[UserId] = (),
+    ) -> Settled:
+        """Make all movements of a packet from the share `since` on, but those to users who are `paid`."""
         terms = packet.terms
         if packet.state == "cancelled":
             self.payments.release(terms.packet, terms.sender, terms.total)
@@ -133,17 +147,19 @@ class Settlement:
         if packet.state == "open" and since >= len(packet.claimers):
             return Settled()
         shares = self.packets.shares(terms.packet)
-        for i in range(since, len(packet.claimers)):
+        unpaid = [i for i in range(since, len(packet.claimers)) if packet.claimers[i] not in paid]
+        for i in unpaid:
+            if self.clock() > deadline:
+                raise Unavailable("the settlement of a red packet goes on later", 1000)
             user = packet.claimers[i]
             self.payments.pay(terms.packet, i, user, shares[i])
             at = packet.opened + packet.times[i]
             self.packets.note("received", user, Reference(terms.packet, at, shares[i]))
-        paid = len(packet.claimers) - since
         rest = sum(shares[len(packet.claimers) :])
         if packet.state == "closed" and rest:
             self.payments.refund(terms.packet, terms.sender, rest)
-            return Settled(paid, refunded=1)
-        return Settled(paid)
+            return Settled(len(unpaid), refunded=1)
+        return Settled(len(unpaid))
 
     def _tell(self, packet: Packet, since: int) -> None:
         """Push what has happened to those whom it concerns. A courtesy: it never raises, and may come twice."""

@@ -9,7 +9,7 @@ from typing import Any
 from im.aws import settlement_queue
 from im.domain.red_packet import PacketId
 from im.flows.settle import PacketChange, Settlement
-from im.runtime.batches import Aside, Report, Work, deadline, serve_batch
+from im.runtime.batches import START_MS, Aside, Report, Work, serve_batch
 from im.runtime.logs import log
 from im.runtime.router import Context, Event
 from im.store.packets import packet_from
@@ -30,7 +30,7 @@ def settle_records(settlement: Settlement, event: Event, context: Context) -> di
             event_id = record.get("eventID") if isinstance(record, Mapping) else None
             log.exception("unreadable record", event_id=str(event_id), lambda_request_id=context.aws_request_id)
     try:
-        done = settlement.follow(changes, deadline(settlement.clock(), context))
+        done = settlement.follow(changes, _deadline(settlement, context))
     except Exception:
         # Lambda prints what a handler raises as text, which no metric filter finds.
         log.exception("not settled", records=len(changes), lambda_request_id=context.aws_request_id)
@@ -41,11 +41,17 @@ def settle_records(settlement: Settlement, event: Event, context: Context) -> di
 
 def settle_packets(settlement: Settlement, aside: Aside, event: Event, context: Context) -> dict[str, Any]:
     """Settle the packets of one SQS event from the tables. Never raises."""
+    end = _deadline(settlement, context)
 
     def where(packets: Sequence[PacketId]) -> Report:
         return {"packet": packets[0]}
 
     def settle(packets: Sequence[PacketId]) -> Report:
-        return asdict(settlement.settle(packets[0]))
+        return asdict(settlement.settle(packets[0], end))
 
     return serve_batch(event, context, aside, Work(settlement_queue.decode, lambda name: name, where, settle))
+
+
+def _deadline(settlement: Settlement, context: Context) -> int:
+    """When the last movement of money begins: it may take as long as any call with its retries."""
+    return settlement.clock() + context.get_remaining_time_in_millis() - START_MS

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from im.aws import clients
 from im.aws.dead_letters import DeadLetters
+from im.aws.payment_gateway import HttpPaymentGateway
 from im.aws.pusher import ConnectionPusher
 from im.aws.queue import FanoutQueue
 from im.aws.retries import Retries
+from im.aws.secrets import RotatingSecret
 from im.aws.settlement_queue import SettlementQueue
 from im.domain.red_packet import PacketLimits
 from im.flows.admission import Admissions
@@ -111,4 +113,5 @@ def _wallet(settings: Settings, dynamodb: Any) -> WalletStore | None:
 def _payments(settings: Settings, wallet: WalletStore | None) -> Payments:
     if wallet is not None:
         return wallet
-    raise NotImplementedError
+    secret = RotatingSecret(clients.secrets(), settings.text("PAYMENT_GATEWAY_SECRET_ID"), _clock)
+    return HttpPaymentGateway(settings.text("PAYMENT_GATEWAY_URL"), secret, _clock)

@@ -271,6 +271,16 @@ class PacketStore:
             },
         )
 
+    def noted(self, packet: Packet) -> set[UserId]:
+        """Those of a packet's claimers of whom it is noted that they have received it. 1 R each."""
+        opened, name = packet.opened, packet.terms.packet
+        wanted = [
+            keys.of_user("received", user, opened + time, name)
+            for user, time in zip(packet.claimers, packet.times, strict=True)
+        ]
+        found = read_all(self.client, self.table, wanted, consistent=True)
+        return {UserId(item["pk"]["S"]) for item in found}
+
     def of_user(
         self, which: keys.Which, user: UserId, before: str | None, limit: int
     ) -> tuple[list[Reference], str | None]:

@@ -18,7 +18,7 @@ from im.domain.errors import Conflict, InsufficientFunds, Unavailable
 from im.domain.ids import UserId
 from im.domain.red_packet import PacketId
 from im.store import keys
-from im.store.batches import transact
+from im.store.batches import read_all, transact
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -57,7 +57,7 @@ class WalletStore:
     # ---- the payment system ------------------------------------------------------------------------------------------
 
     def hold(self, packet: PacketId, sender: UserId, amount: int) -> None:
-        """Take the money of a packet from its sender. 8 W; 8 W more for who had no wallet yet.
+        """Take the money of a packet from its sender. 8 W; 8 W more for who had no wallet yet; 2 R for a repeat.
 
         Raises InsufficientFunds, and Conflict for a packet that was released before.
         """
@@ -66,7 +66,7 @@ class WalletStore:
             if not unmet:
                 return
             if unmet.line_exists:
-                if self._is_void(packet):
+                if self._is_released(packet):
                     raise Conflict("this red packet was given up")
                 return
             # Too little, or no wallet yet; perhaps somebody else has just opened it.
@@ -203,9 +203,16 @@ class WalletStore:
         return not transact(self.client, writes)
 
     def _is_void(self, packet: PacketId) -> bool:
+        """Whether a packet was released before its money was taken. 1 R."""
         key = keys.packet_line(packet, HOLD)
         out = self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True)
         return "void" in out["Item"]
+
+    def _is_released(self, packet: PacketId) -> bool:
+        """Whether a packet whose line of that name is there was released, before its money was taken or after. 2 R."""
+        wanted = [keys.packet_line(packet, name) for name in (HOLD, REST)]
+        found = list(read_all(self.client, self.table, wanted, consistent=True))
+        return len(found) > 1 or "void" in found[0]
 
 
 class PacketEmpty(Exception):
