@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import pytest
@@ -121,3 +122,10 @@ def test_the_pages_of_packets_and_postings(house: House, people: dict[str, Devic
     postings = ledger["postings"] + rest["postings"]
     assert sum(p["amount"] for p in postings) == balance(people["bob"])
     assert [p["kind"] for p in postings] == ["received"] * 5 + ["opening"]
+
+
+def test_shares_are_drawn_from_a_secure_source(house: House) -> None:
+    create_flow = house.apps["redpacket"].router.operations["create"]
+    flows = [cell.cell_contents for cell in create_flow.__closure__]
+    (red_packets,) = (getattr(flow, "__self__", None) for flow in flows if hasattr(flow, "__self__"))
+    assert red_packets.below is secrets.randbelow
