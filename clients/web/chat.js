@@ -6,6 +6,7 @@ import { Conversation } from "./conversation.js";
 import { Drafts } from "./drafts.js";
 import { Outbox } from "./outbox.js";
 import { MAX_ACKED_GROUP, MAX_TYPING_GROUP, ProtocolError, directConv, isCountable, isGroup, peerOf } from "./protocol.js";
+import { RedPackets } from "./red-packets.js";
 import { Typing } from "./typing.js";
 
 /** @typedef {import("./protocol.js").Entry} Entry */
@@ -75,6 +76,11 @@ export class Chat extends EventTarget {
     this.#connection = connection;
     this.#names = names;
     this.#outbox = new Outbox(me);
+    this.redPackets = new RedPackets(me, connection, {
+      end: (conv) => this.conversations.get(conv)?.head ?? 0,
+      sent: (entry, duplicate) => this.#takeOwn(entry, duplicate),
+    });
+    this.redPackets.addEventListener("change", () => this.#change());
     connection.addEventListener("open", () => this.#onOpen());
     connection.addEventListener("push", (event) => this.#onPush(/** @type {CustomEvent} */ (event).detail));
     connection.addEventListener("pong", (event) => this.#onInboxValue(/** @type {CustomEvent} */ (event).detail.inbox));
@@ -376,6 +382,7 @@ export class Chat extends EventTarget {
   // --- staying in step -------------------------------------------------------------------------------------------
 
   async #onOpen() {
+    this.redPackets.doubt();
     await this.#sync();
     if (this.current?.loaded) this.#askMarks(this.current);
     for (const conv of new Set(this.#outbox.messages.map(({ conv }) => conv))) this.#pump(conv);
@@ -388,6 +395,8 @@ export class Chat extends EventTarget {
       this.#onEntries(data.conv, data.entries.filter((entry) => Number.isInteger(entry?.seq)));
     } else if (push === "privacy") {
       this.#takePrivacy(data);
+    } else if (push === "redpacket") {
+      this.redPackets.take(data);
     } else if (push === "inbox") {
       if (data.inbox === undefined) this.#syncSoon();
       else this.#onInboxValue(data.inbox);
@@ -431,6 +440,7 @@ export class Chat extends EventTarget {
     let answered = false;
     for (const entry of conv.add(entries)) {
       this.#learn(conv, entry);
+      if (entry.kind === "redpacket") this.redPackets.heard(entry);
       if (!isCountable(entry.kind)) continue;
       this.#typing.take(id, entry.from, false);
       answered ||= entry.from !== this.me;
@@ -442,7 +452,9 @@ export class Chat extends EventTarget {
 
   /** A message of this user is in the log: whether its reply was lost or not, it is sent. @param {Entry} entry */
   #accepted(entry) {
-    if (entry.from === this.me && entry.cmid) this.#outbox.remove(entry.cmid);
+    if (entry.from !== this.me || !entry.cmid) return;
+    this.#outbox.remove(entry.cmid);
+    this.redPackets.accepted(entry.cmid);
   }
 
   /** @param {Conversation} conv @param {Entry} entry */
@@ -692,6 +704,16 @@ export class Chat extends EventTarget {
       // The row tells since when.
       if (error.code === "not_member") this.#syncSoon();
     }
+  }
+
+  /** A message that a reply has confirmed. @param {Entry} entry @param {boolean} duplicate whether it was in the log before */
+  #takeOwn(entry, duplicate) {
+    const conv = this.#conversation(entry.conv);
+    conv.newFrom = null;
+    // What has become of it since is in the log: if it is not here, there is a hole.
+    if (duplicate) conv.expect(entry.seq);
+    else conv.add([entry]);
+    this.#settle(conv);
   }
 
   // --- groups ----------------------------------------------------------------------------------------------------

@@ -61,6 +61,7 @@ export class Composer {
     this.#renderMode();
 
     this.#text.disabled = !canWrite || conv.isClosed;
+    byId("composer-packet").disabled = this.#text.disabled;
     const placeholder = t("writeMessage");
     this.#text.placeholder = placeholder;
     this.#text.setAttribute("aria-label", placeholder);
@@ -101,6 +102,8 @@ export class Composer {
   #renderMode() {
     const message = this.#mode && this.#conv?.message(this.#mode.seq);
     byId("composer-mode").hidden = !message;
+    // A packet is a message of its own: it answers nothing, and edits nothing.
+    byId("composer-packet").hidden = Boolean(message);
     byId("composer-send").setAttribute("aria-label", t(this.#mode?.kind === "edit" ? "save" : "send"));
     if (!message || !this.#chat) return;
     const name = message.from === this.#chat.me ? t("you") : this.#chat.nameOf(message.from);

@@ -1,14 +1,15 @@
-/** The dialogs: a new conversation, what a group is, and who has read a message. */
+/** The dialogs of conversations: a new one, what a group is, and who has read a message. */
 import { avatar, h } from "./dom.js";
 import { errorText, t } from "./i18n.js";
+import { pagedList } from "./paged-list.js";
 import { USER_ID } from "./protocol.js";
 
 /** @typedef {import("./chat.js").Chat} Chat */
 
 const byId = (id) => /** @type {any} */ (document.getElementById(id));
 
-/** @param {any} dialog */
-function wireClosing(dialog) {
+/** Closes a dialog by its buttons and by a press beside it. @param {any} dialog */
+export function wireClosing(dialog) {
   for (const button of dialog.querySelectorAll("[data-close]")) button.addEventListener("click", () => dialog.close());
   // A press on the backdrop has the dialog itself as its target.
   dialog.addEventListener("mousedown", (event) => {
@@ -151,25 +152,8 @@ export class InfoDialog {
   /** @param {Chat} chat @param {any} conv @param {any} info @param {{members: any[], cursor?: string}} page */
   #show(chat, conv, info, page) {
     const title = chat.titleOf(conv);
-    const list = h("ul", { class: "members" });
-    const more = h("button", { type: "button", class: "button", hidden: true }, t("more"));
-    let cursor = page.cursor;
-    const take = ({ members, cursor: next }) => {
-      list.append(...members.map((member) => memberRow(chat, member)));
-      cursor = next;
-      more.hidden = !cursor;
-    };
-    more.addEventListener("click", async () => {
-      more.setAttribute("disabled", "");
-      try {
-        take(await chat.groupMembers(conv.id, cursor));
-      } catch {
-        // The button stays: press it again.
-      } finally {
-        more.removeAttribute("disabled");
-      }
-    });
-    take(page);
+    const rows = ({ members, cursor }) => ({ rows: members, cursor });
+    const { list, more } = pagedList(rows(page), async (cursor) => rows(await chat.groupMembers(conv.id, cursor)), (member) => memberRow(chat, member));
     const count = typeof info.members === "number" ? info.members : page.members.length;
     this.#body.replaceChildren(
       h("div", { class: "info-head" },
@@ -222,28 +206,11 @@ export class ReceiptsDialog {
  * Names, and a button for the next page of them.
  * @param {Chat} chat
  * @param {{users?: string[], cursor?: string}} page
- * @param {(cursor: string|undefined) => Promise<{users?: string[], cursor?: string}>} next
+ * @param {(cursor: string) => Promise<{users?: string[], cursor?: string}>} next
  */
 function namedList(chat, page, next) {
-  const list = h("ul", { class: "members" });
-  const more = h("button", { type: "button", class: "button", hidden: true }, t("more"));
-  let cursor;
-  const take = ({ users = [], cursor: following }) => {
-    list.append(...users.map((user) => memberRow(chat, { user })));
-    cursor = following;
-    more.hidden = !cursor;
-  };
-  more.addEventListener("click", async () => {
-    more.setAttribute("disabled", "");
-    try {
-      take(await next(cursor));
-    } catch {
-      // The button stays: press it again.
-    } finally {
-      more.removeAttribute("disabled");
-    }
-  });
-  take(page);
+  const rows = ({ users = [], cursor }) => ({ rows: users, cursor });
+  const { list, more } = pagedList(rows(page), async (cursor) => rows(await next(cursor)), (user) => memberRow(chat, { user }));
   return list.children.length ? [list, more] : [h("p", { class: "muted" }, t("nobody"))];
 }
 

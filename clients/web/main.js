@@ -8,8 +8,13 @@ import { addressOf, identityOf, loadConfig } from "./identity.js";
 import { ListView } from "./list-view.js";
 import { Menu } from "./menu.js";
 import { isConvOf } from "./protocol.js";
+import { RedPacketDialog } from "./red-packet-dialog.js";
+import { RedPacketForm } from "./red-packet-form.js";
+import { newsText } from "./red-packet-texts.js";
 import { SignInView } from "./signin-view.js";
 import { ThreadView } from "./thread-view.js";
+import { toast } from "./toast.js";
+import { WalletDialog } from "./wallet-dialog.js";
 
 /** A loss shorter than this is mended before anybody needs to hear of it. */
 const BANNER_AFTER_MS = 1_500;
@@ -31,9 +36,13 @@ let bannerTimer;
 
 const menu = new Menu();
 const receiptsDialog = new ReceiptsDialog();
+const packetForm = new RedPacketForm();
+const packetDialog = new RedPacketDialog(openWallet);
+const walletDialog = new WalletDialog(openPacket);
 const list = new ListView(goTo, menu);
 const thread = new ThreadView(menu, {
   leave: () => goTo(null),
+  packet: openPacket,
   receipts: (conv, seq) => session && receiptsDialog.open(session.chat, conv, seq),
 });
 const signIn = new SignInView(start);
@@ -55,6 +64,7 @@ function start(identity) {
   const chat = new Chat(connection, identity.user, names);
   session = { identity, connection, chat };
   chat.addEventListener("change", render);
+  chat.redPackets.addEventListener("news", (event) => tellNews(chat, /** @type {CustomEvent} */ (event).detail));
   signIn.hide();
   byId("app").hidden = false;
   const name = chat.nameOf(identity.user);
@@ -62,6 +72,7 @@ function start(identity) {
   reconcile(byId("me-avatar"), [{ key: identity.user, sig: name, make: () => avatar(identity.user, name) }]);
   openFromHash();
   connection.start();
+  for (const { conv, done } of chat.redPackets.resume()) packetForm.follow(conv, done);
 }
 
 /**
@@ -107,6 +118,20 @@ function openFromHash() {
   const valid = isConvOf(conv, session.identity.user);
   if (session.chat.current?.id !== conv) session.chat.open(valid ? conv : null);
   else thread.focusComposer();
+}
+
+/** @param {string} packet */
+function openPacket(packet) {
+  if (session) packetDialog.open(session.chat, packet);
+}
+
+function openWallet() {
+  if (session) walletDialog.open(session.chat);
+}
+
+/** Where the conversation is open, the line is in it. @param {Chat} chat @param {{conv: string, line: import("./red-packets.js").News|null}} news */
+function tellNews(chat, { conv, line }) {
+  if (line && chat.current?.id !== conv) toast(newsText(chat, line), "news");
 }
 
 function render() {
@@ -180,6 +205,10 @@ byId("banner-button").addEventListener("click", () => session?.connection.resume
 byId("back").addEventListener("click", () => goTo(null));
 byId("info-button").addEventListener("click", () => {
   if (session?.chat.current) infoDialog.open(session.chat, session.chat.current);
+});
+byId("wallet-button").addEventListener("click", openWallet);
+byId("composer-packet").addEventListener("click", () => {
+  if (session?.chat.current) packetForm.open(session.chat, session.chat.current);
 });
 globalThis.addEventListener("popstate", openFromHash);
 globalThis.addEventListener("hashchange", openFromHash);

@@ -3,6 +3,8 @@ import { avatar, h, hue, icon } from "./dom.js";
 import { clock, currentLanguage, dayKey, dayName, errorText, fullTime, joinNames, t, timeFrom } from "./i18n.js";
 import { noticeText } from "./notices.js";
 import { REACTIONS, isCountable } from "./protocol.js";
+import { cardNode, cardOf } from "./red-packet-card.js";
+import { newsText } from "./red-packet-texts.js";
 import { glimpseText, recallText, summary } from "./texts.js";
 
 /** @typedef {import("./chat.js").Chat} Chat */
@@ -15,6 +17,7 @@ import { glimpseText, recallText, summary } from "./texts.js";
  * @property {(seq: number) => void} menu
  * @property {(seq: number, emoji: string, on: boolean) => void} react
  * @property {(seq: number) => void} show
+ * @property {(packet: string) => void} openPacket
  */
 
 /**
@@ -36,6 +39,7 @@ import { glimpseText, recallText, summary } from "./texts.js";
  * @property {{from: string, text: string, seq: number|null}|null} [quote] `seq`: it can be shown
  * @property {[string, {count: number, users: string[]}][]} [reactions]
  * @property {string[]} [lines] what was forwarded as one
+ * @property {import("./red-packet-card.js").Card|null} [card]
  */
 
 /** Messages of one sender closer together than this stand as one block. */
@@ -65,7 +69,19 @@ export function itemsOf(chat, conv, actions) {
     items.push({ key: `day:${day}`, sig: name, make: () => h("div", { class: "day", role: "separator" }, h("time", {}, name)) });
   };
 
+  // What happened to red packets stands under what was the newest message then.
+  const news = chat.redPackets.newsIn(conv.id).filter(({ after }) => after >= conv.low - 1);
+  const tellUpTo = (seq) => {
+    while (news.length && news[0].after <= seq) {
+      const line = /** @type {import("./red-packets.js").News} */ (news.shift());
+      const text = newsText(chat, line);
+      above = null;
+      items.push({ key: `r:${line.key}`, sig: text, make: () => h("div", { class: "notice notice-packet", dir: "auto" }, icon("packet"), h("span", {}, text)) });
+    }
+  };
+
   for (const entry of conv.entries) {
+    tellUpTo(entry.seq - 1);
     const message = isCountable(entry.kind);
     const notice = message ? (entry.recalled ? recallText(chat, entry) : null) : noticeText(chat, entry);
     if (notice === null && !message) continue;
@@ -84,6 +100,7 @@ export function itemsOf(chat, conv, actions) {
     above = entry;
     items.push(messageItem(chat, messageOf(chat, conv, entry, joined), actions));
   }
+  tellUpTo(Infinity);
   for (const outgoing of chat.outgoing(conv.id)) {
     separate(outgoing.ts);
     const joined = above !== null && above.from === chat.me && outgoing.ts - above.ts < RUN_MS;
@@ -116,6 +133,7 @@ function messageOf(chat, conv, entry, joined) {
     quote: entry.reply_to === undefined ? null : quoteOf(chat, conv, entry.reply_to, conv.quoteOf(entry)),
     reactions: Object.entries(reactions).sort(byEmoji),
     lines: kind === "merged" ? mergedLines(chat, body) : [],
+    card: cardOf(chat, entry),
   };
 }
 
@@ -157,12 +175,25 @@ const STATE_CLASSES = { delivered: "message-sent message-delivered", read: "mess
 
 /** @param {Chat} chat @param {Message} message @param {Actions} actions @returns {import("./dom.js").Item} */
 function messageItem(chat, message, actions) {
-  const { key, seq, cmid = "", from, ts, text, plain, state, failure, joined, edited, pinned, forwarded, lines = [] } = message;
+  const { key, seq, cmid = "", from, ts, text, plain, state, failure, joined, edited, pinned, forwarded, lines = [], card } = message;
   const own = from === chat.me;
   const name = chat.nameOf(from);
   const make = () => {
     const classes = ["message", own ? "message-own" : "message-other", joined && "message-joined", state && (STATE_CLASSES[state] ?? `message-${state}`)];
+    const meta = h("span", { class: "meta" },
+      pinned && icon("pin", t("pinnedMark")),
+      edited && h("span", {}, t("edited")),
+      h("time", { datetime: new Date(ts).toISOString(), title: fullTime(ts) }, clock(ts)),
+      MARKS[state]?.());
     const said = h("span", { class: plain ? "text" : "text text-kind", dir: "auto" }, text);
+    const bubble = card ? cardNode(card, own ? t("youObject") : name, meta, () => actions.openPacket(card.packet)) : h("div", { class: "bubble" },
+      forwarded && h("span", { class: "forwarded", dir: "auto" }, icon("forward"), t("forwardedFrom", { name: forwarded })),
+      quoteNode(message, actions),
+      lines.length > 0 && said,
+      lines.length > 0 && h("ul", { class: "merged" }, ...lines.map((line) => h("li", { dir: "auto" }, line))),
+      h("div", { class: "said" },
+        lines.length === 0 && said,
+        meta));
     return h("div", { class: classes.filter(Boolean).join(" "), dataset: seq ? { seq: String(seq) } : {} },
       !own && (joined ? h("span", { class: "avatar-space" }) : avatar(from, name, { size: "small" })),
       h("div", { class: "message-body" },
@@ -170,18 +201,7 @@ function messageItem(chat, message, actions) {
           ? h("span", { class: "visually-hidden" }, own ? t("you") : name)
           : h("span", { class: own ? "visually-hidden" : `sender ${hue(from)}`, dir: "auto" }, own ? t("you") : name),
         h("div", { class: "message-line" },
-          h("div", { class: "bubble" },
-            forwarded && h("span", { class: "forwarded", dir: "auto" }, icon("forward"), t("forwardedFrom", { name: forwarded })),
-            quoteNode(message, actions),
-            lines.length > 0 && said,
-            lines.length > 0 && h("ul", { class: "merged" }, ...lines.map((line) => h("li", { dir: "auto" }, line))),
-            h("div", { class: "said" },
-              lines.length === 0 && said,
-              h("span", { class: "meta" },
-                pinned && icon("pin", t("pinnedMark")),
-                edited && h("span", {}, t("edited")),
-                h("time", { datetime: new Date(ts).toISOString(), title: fullTime(ts) }, clock(ts)),
-                MARKS[state]?.()))),
+          bubble,
           seq && h("button", {
             type: "button", class: "icon-button more", tabindex: -1, "aria-label": t("messageActions"), title: t("messageActions"),
             "aria-haspopup": "menu", "aria-expanded": "false", dataset: { focus: "more" }, onclick: () => actions.menu(seq),

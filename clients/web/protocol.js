@@ -118,12 +118,14 @@ export const utf8Length = (text) => new TextEncoder().encode(text).length;
 
 /** A refusal by the server, or by this client when no answer came (`timeout`, `closed`). */
 export class ProtocolError extends Error {
-  /** @param {{code: string, message?: string, retryable?: boolean, retry_after_ms?: number}} error */
-  constructor({ code, message = "", retryable = false, retry_after_ms: retryAfterMs }) {
+  /** @param {{code: string, message?: string, retryable?: boolean, retry_after_ms?: number, amount?: number}} error */
+  constructor({ code, message = "", retryable = false, retry_after_ms: retryAfterMs, amount }) {
     super(message || code);
     this.name = "ProtocolError";
     this.code = code;
     this.retryable = retryable;
     this.retryAfterMs = retryAfterMs;
+    /** What was claimed before, of `already_claimed`. */
+    this.amount = amount;
   }
 }

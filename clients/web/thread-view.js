@@ -24,6 +24,8 @@ export class ThreadView {
   #top = byId("thread-top");
   #jump = byId("jump");
   #composer = new Composer();
+  /** Sees which red packets the reader sees. */
+  #sight = new IntersectionObserver((seen) => this.#onSight(seen), { root: this.#scroller });
   #menu;
   #open;
   /** @type {Chat|null} */
@@ -37,7 +39,7 @@ export class ThreadView {
 
   /**
    * @param {import("./menu.js").Menu} menu
-   * @param {{leave: () => void, receipts: (conv: Conversation, seq: number) => void}} open
+   * @param {{leave: () => void, receipts: (conv: Conversation, seq: number) => void, packet: (packet: string) => void}} open
    */
   constructor(menu, open) {
     this.#menu = menu;
@@ -141,9 +143,11 @@ export class ThreadView {
       menu: (seq) => this.#openMessageMenu(chat, conv, seq),
       react: (seq, emoji, on) => report(chat.react(conv, seq, emoji, on), { ofMessage: true }),
       show: (seq) => this.#show(seq),
+      openPacket: (packet) => this.#open.packet(packet),
     };
     reconcile(this.#messages, conv.loaded || conv.entries.length ? itemsOf(chat, conv, actions) : []);
     this.#rove();
+    this.#watchPackets();
 
     const tail = outgoing.at(-1)?.cmid ?? newest?.seq ?? 0;
     const grew = this.#placed && newest && newest.seq > this.#lastSeq;
@@ -157,6 +161,19 @@ export class ThreadView {
     if (!this.#placed && conv.loaded) this.#place();
     else if (this.#atBottom || ownNew) this.#toBottom();
     if (this.#placed && this.#scroller.scrollHeight <= this.#scroller.clientHeight) this.#wantOlder();
+  }
+
+  /** Observed anew, each says at once whether it is in sight. */
+  #watchPackets() {
+    this.#sight.disconnect();
+    for (const card of this.#messages.querySelectorAll("[data-packet]")) this.#sight.observe(card);
+  }
+
+  /** @param {IntersectionObserverEntry[]} seen */
+  #onSight(seen) {
+    for (const { isIntersecting, target } of seen) {
+      if (isIntersecting) this.#chat?.redPackets.want(/** @type {HTMLElement} */ (target).dataset.packet ?? "");
+    }
   }
 
   /** The first message in sight, and where it is. */

@@ -1,4 +1,4 @@
-/** One line about what the server did not do, for a while. */
+/** One line for a while: what the server did not do, or what has happened elsewhere. */
 import { errorText, t } from "./i18n.js";
 
 const SHOWN_MS = 6_000;
@@ -9,9 +9,11 @@ const OF_MESSAGES = { expired: "tooLate", conflict: "alreadyRecalled" };
 /** @type {ReturnType<typeof setTimeout>|undefined} */
 let timer;
 
-/** @param {string} text */
-export function toast(text) {
+/** @param {string} text @param {"bad"|"news"} [tone] */
+export function toast(text, tone = "bad") {
   const node = /** @type {HTMLElement} */ (document.getElementById("toast"));
+  node.className = tone === "bad" ? "toast" : "toast toast-news";
+  node.setAttribute("role", tone === "bad" ? "alert" : "status");
   node.textContent = text;
   node.hidden = false;
   clearTimeout(timer);

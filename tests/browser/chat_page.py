@@ -18,6 +18,9 @@ class ChatPage:
         self.menu = page.get_by_role("menu")
         self.notices = page.locator("#messages .notice")
         self.toast = page.locator("#toast")
+        self.packet = page.locator("#packet-dialog")
+        self.packet_form = page.locator("#packet-form-dialog")
+        self.wallet = page.locator("#wallet-dialog")
 
     def open(self, user: str | None = None, conv: str = "") -> "ChatPage":
         """Loads the page, signed in at once if a user is given, and in a conversation if one is given."""
@@ -80,6 +83,39 @@ class ChatPage:
     def quote(self, text: str) -> Locator:
         """What a message answers, as it is shown above its text."""
         return self.message(text).locator(".quote")
+
+    def card(self, greeting: str) -> Locator:
+        """The button of a red packet's message."""
+        return self.messages.locator(".packet-card-main", has_text=greeting)
+
+    def expect_status(self, greeting: str, status: str | re.Pattern[str], *, done: bool) -> None:
+        """What the message says has become of its red packet, and whether it is dimmed."""
+        expect(self.card(greeting).locator(".packet-status")).to_have_text(status)
+        dimmed = self.messages.locator(".packet-card-done", has_text=greeting)
+        expect(dimmed).to_have_count(1 if done else 0)
+
+    def new_packet(self, amount: str, *, count: str = "", greeting: str = "", kind: str = "") -> None:
+        """Fills in the dialog of a new red packet, and sends it."""
+        self.page.get_by_role("button", name="Send a red packet").click()
+        if kind:
+            self.packet_form.get_by_role("radio", name=kind).check()
+        self.packet_form.get_by_label(re.compile("mount")).fill(amount)
+        if count:
+            self.packet_form.get_by_label("Number of packets").fill(count)
+        self.packet_form.get_by_label("Greeting").fill(greeting)
+        self.packet_form.get_by_role("button", name="Send red packet").click()
+
+    def open_packet(self, greeting: str) -> None:
+        """Opens a red packet, to the end of what moves."""
+        self.card(greeting).click()
+        self.packet.get_by_role("button", name="Open", exact=True).click()
+        expect(self.packet.locator(".packet-amount")).to_be_visible()
+        expect(self.packet.locator(".packet-cover")).to_have_count(0)
+
+    @property
+    def claims(self) -> Locator:
+        """Who has claimed a share of the red packet that is shown."""
+        return self.packet.locator(".packet-claim")
 
     def preview(self, conv: str) -> Locator:
         return self.row(conv).locator(".row-preview")

@@ -40,11 +40,13 @@ T = TypeVar("T")
 class RefusedError(Exception):
     """Becomes the error of a reply."""
 
-    def __init__(self, code: str, *, retryable: bool = False, retry_after_ms: int | None = None) -> None:
+    def __init__(
+        self, code: str, *, retryable: bool = False, retry_after_ms: int | None = None, amount: int | None = None
+    ) -> None:
         super().__init__(code)
         self.code = code
         self.retryable = retryable
-        self.retry_after_ms = retry_after_ms
+        self.more = {"retry_after_ms": retry_after_ms, "amount": amount}
 
 
 def make_token(user: str) -> str:
@@ -404,7 +406,7 @@ class FakeBackend:
     # --- the protocol ---------------------------------------------------------------------------------------------
 
     async def _ping(self, _socket: Socket, _data: Data) -> Data:
-        return {"ts": _now(), "inbox": str(self._version)}
+        return {"ts": now_ms(), "inbox": str(self._version)}
 
     async def _send(self, socket: Socket, data: Data) -> Data:
         conv = data.get("conv") or _direct(socket.user, data["to"])
@@ -416,7 +418,7 @@ class FakeBackend:
             self._by_cmid[key] = entry
             await self._fan_out(conv, [entry], but=socket)
         entry = self._by_cmid[key]
-        return _reply_of(entry, duplicate=duplicate)
+        return reply_of(entry, duplicate=duplicate)
 
     async def _inbox(self, socket: Socket, data: Data) -> Data:
         since = int(data.get("since", -1))
@@ -494,7 +496,7 @@ class FakeBackend:
         log = self._log_for(socket.user, data["conv"])
         key = (socket.user, log.conv, data["cmid"])
         if key in self._changes_by_cmid:
-            return _reply_of(log.entries[self._changes_by_cmid[key] - 1], duplicate=True)
+            return reply_of(log.entries[self._changes_by_cmid[key] - 1], duplicate=True)
         _require_seen(log, socket.user, data["seq"])
         now = {**log.entries[data["seq"] - 1], **log.states.get(data["seq"], {})}
         if not allowed(log, now):
@@ -502,11 +504,11 @@ class FakeBackend:
         if "recalled" in now and kind != "recall":
             raise RefusedError("conflict")
         if done(now):
-            return _reply_of(log.entries[now.get("changed", now["seq"]) - 1], duplicate=True)
+            return reply_of(log.entries[now.get("changed", now["seq"]) - 1], duplicate=True)
         entry = self._append(log.conv, socket.user, kind, body, cmid=data["cmid"])
         self._changes_by_cmid[key] = entry["seq"]
         await self._fan_out(log.conv, [entry], but=socket)
-        return _reply_of(entry, duplicate=False)
+        return reply_of(entry, duplicate=False)
 
     async def _delete(self, socket: Socket, data: Data) -> Data:
         log = self._visible_to(socket.user, data["conv"])
@@ -640,7 +642,7 @@ class FakeBackend:
         log = self._log_for(sender, conv)
         n = (log.entries[-1]["n"] if log.entries else 0) + (kind in COUNTABLE)
         entry: Data = {"conv": conv, "seq": len(log.entries) + 1, "n": n, "kind": kind, "from": sender}
-        entry |= {"ts": _now() if ts is None else ts, "body": body, **more}
+        entry |= {"ts": now_ms() if ts is None else ts, "body": body, **more}
         if cmid:
             entry["cmid"] = cmid
         log.entries.append(entry)
@@ -740,9 +742,8 @@ class FakeBackend:
             reply["data"] = await self._operations[name](socket, frame["data"])
         except RefusedError as error:
             reply["ok"] = False
-            reply["error"] = {"code": error.code, "message": "", "retryable": error.retryable}
-            if error.retry_after_ms is not None:
-                reply["error"]["retry_after_ms"] = error.retry_after_ms
+            more = {name: value for name, value in error.more.items() if value is not None}
+            reply["error"] = {"code": error.code, "message": "", "retryable": error.retryable, **more}
         if name in self._drop_replies:
             self._drop_replies.remove(name)
             return
@@ -800,7 +801,7 @@ def _direct(a: str, b: str) -> str:
     return "d:" + ":".join(sorted((a, b)))
 
 
-def _reply_of(entry: Data, *, duplicate: bool) -> Data:
+def reply_of(entry: Data, *, duplicate: bool) -> Data:
     return {key: entry[key] for key in ("conv", "seq", "n", "ts")} | {"duplicate": duplicate}
 
 
@@ -809,5 +810,5 @@ def _require_seen(log: Log, user: str, seq: int) -> None:
         raise RefusedError("not_found")
 
 
-def _now() -> int:
+def now_ms() -> int:
     return int(time.time() * 1000)
