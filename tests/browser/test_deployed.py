@@ -55,3 +55,24 @@ def test_two_windows_chat_and_unread_counts_move(open_page: OpenPage) -> None:
     expect(again.row("d:alice:bob")).to_be_visible()
     expect(again.badge("d:alice:bob")).to_be_hidden()
     expect(bob.banner).to_be_visible()
+
+
+def test_a_red_packet_is_sent_opened_and_paid(open_page: OpenPage) -> None:
+    carol, dave = open_page("carol"), open_page("dave")
+    expect(dave.row(GROUP)).to_be_visible(timeout=COLD_START_MS)
+    dave.select(GROUP)
+    carol.select(GROUP)
+
+    carol.new_packet("10.00", count="2", greeting="For everybody")
+    expect(dave.card("For everybody")).to_be_visible(timeout=COLD_START_MS)
+    dave.open_packet("For everybody")
+    expect(dave.claims).to_have_count(1)
+    share = dave.claims.locator(".packet-claim-amount").inner_text()
+    dave.page.keyboard.press("Escape")
+    # The one who has sent it is told by a push, and may open the other share.
+    expect(carol.card("For everybody").locator(".packet-status")).to_contain_text("1", timeout=COLD_START_MS)
+    carol.open_packet("For everybody")
+    expect(carol.claims).to_have_count(2)
+    both = carol.claims.locator(".packet-claim-amount").all_inner_texts()
+    assert sum(int(text.replace(".", "")) for text in both) == 1000
+    assert share in both
