@@ -77,7 +77,7 @@ class Claims:
     def claim(self, caller: Caller, request: PacketName) -> Mapping[str, Any]:
         """Claim a share of a packet for the caller.
 
-        1 R for the caller's membership in a group, 1 W a KiB of the packet; 1 R more for a packet, and for its shares,
+        2 R for the caller's membership in a group, 1 W a KiB of the packet; 1 R more for a packet, and for its shares,
         that this function instance does not know. No W once it knows that the packet is sold out or closed.
 
         Raises AlreadyClaimed with the amount for a repeat, SoldOut, Expired; NotFound, NotMember, and Forbidden for
@@ -120,7 +120,7 @@ class Claims:
         conversation = parse_conversation(terms.conv, "conv")
         require_party(conversation, user)
         if not isinstance(conversation, Direct):
-            member = self.groups.member(terms.conv, user)
+            member = self.groups.member_yet(terms.conv, user)
             if member is None:
                 raise NotMember(terms.conv)
             if member.joined_seq > packet.seq:

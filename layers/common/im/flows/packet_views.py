@@ -17,6 +17,7 @@ from im.flows.ports import Caller, Clock
 from im.store.groups import GroupStore
 from im.store.packets import PacketStore
 from im.store.wallets import Posting
+from im.wire.entries import fitting
 from im.wire.requests import LedgerPage, OwnPackets, PacketPage
 
 
@@ -98,12 +99,11 @@ class PacketViews:
         comes some moments after the message or the claim."""
         found, cursor = self.packets.of_user(request.which, caller.user, request.cursor, request.limit)
         packets = self.packets.packets([reference.packet for reference in found])
+        found = [reference for reference in found if reference.packet in packets]
         now = self.clock()
         out: list[dict[str, Any]] = []
         for reference in found:
-            packet = packets.get(reference.packet)
-            if packet is None:
-                continue
+            packet = packets[reference.packet]
             terms = packet.terms
             about = {
                 "packet": terms.packet,
@@ -117,7 +117,10 @@ class PacketViews:
                 out.append(about | counts | {"state": state_of(packet, now), "created": reference.ts})
             else:
                 out.append(about | {"from": terms.sender, "amount": reference.amount, "ts": reference.ts})
-        return {"packets": out} | ({"cursor": cursor} if cursor is not None else {})
+        page = fitting(out)
+        if len(page) < len(out):
+            cursor = found[len(page) - 1].cursor
+        return {"packets": page} | ({"cursor": cursor} if cursor is not None else {})
 
     def balance(self, caller: Caller) -> Mapping[str, Any]:
         """What the caller has. 1 R."""

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from im.aws import settlement_queue
-from im.domain.red_packet import PacketId
+from im.domain.red_packet import PACKET_ID, PacketId
 from im.flows.settle import PacketChange, Settlement
 from im.runtime.batches import START_MS, Aside, Report, Work, serve_batch
 from im.runtime.logs import log
@@ -24,8 +24,7 @@ def settle_records(settlement: Settlement, event: Event, context: Context) -> di
     changes: list[PacketChange] = []
     for record in event["Records"]:
         try:
-            images = record["dynamodb"]
-            changes.append(PacketChange(packet_from(images["OldImage"]), packet_from(images["NewImage"])))
+            changes.append(_change_in(record["dynamodb"]))
         except Exception:  # noqa: BLE001 - whatever it is: no other packet may wait for it
             event_id = record.get("eventID") if isinstance(record, Mapping) else None
             log.exception("unreadable record", event_id=str(event_id), lambda_request_id=context.aws_request_id)
@@ -37,6 +36,14 @@ def settle_records(settlement: Settlement, event: Event, context: Context) -> di
         raise
     log.info("settled", records=len(event["Records"]), lambda_request_id=context.aws_request_id, **done)
     return {}
+
+
+def _change_in(images: Mapping[str, Any]) -> PacketChange:
+    """What a record says. Raises whatever it is when nobody can read it, or settlement's queue could not take it."""
+    change = PacketChange(packet_from(images["OldImage"]), packet_from(images["NewImage"]))
+    if not PACKET_ID.fullmatch(change.after.terms.packet):
+        raise ValueError("no id of a red packet")
+    return change
 
 
 def settle_packets(settlement: Settlement, aside: Aside, event: Event, context: Context) -> dict[str, Any]:

@@ -65,6 +65,15 @@ class GroupStore:
         out = self.client.get_item(TableName=self.table, Key=keys.member(conv, user), ConsistentRead=True)
         return member_from(out["Item"]) if "Item" in out else None
 
+    def member_yet(self, conv: ConvId, user: UserId) -> Member | None:
+        """One member, as of now, of a group that is not dissolved: then all have left. 2 R."""
+        found = read_all(self.client, self.table, [keys.head(conv), keys.member(conv, user)], consistent=True)
+        items = {item["sk"]["S"]: item for item in found}
+        member = items.get(keys.MEMBER_PREFIX + user)
+        if member is None or head_from(items[keys.HEAD]).dissolved:
+            return None
+        return member_from(member)
+
     def members_among(self, conv: ConvId, users: Sequence[UserId]) -> set[UserId]:
         """Those of `users` who are members, as of now. 1 R each."""
         found = read_all(self.client, self.table, [keys.member(conv, user) for user in users], consistent=True)

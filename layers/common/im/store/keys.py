@@ -134,7 +134,12 @@ def shares(packet: PacketId) -> Key:
 
 def of_user(which: Which, user: UserId, ts: int, packet: PacketId) -> Key:
     """That a user has sent or received a red packet."""
-    return _pair(user, f"{PACKET_PREFIXES[which]}{_time(ts)}#{packet}")
+    return _pair(user, PACKET_PREFIXES[which] + place_of_packet(ts, packet))
+
+
+def place_of_packet(ts: int, packet: PacketId) -> str:
+    """Where a red packet stands among those that a user has sent, or received. Text order is the order of time."""
+    return f"{_time(ts)}#{packet}"
 
 
 def balance(account: str) -> Key:

@@ -73,6 +73,11 @@ class Reference(NamedTuple):
     amount: int
     """What they received; of a sent packet its total."""
 
+    @property
+    def cursor(self) -> str:
+        """Where a page begins that goes on after it."""
+        return keys.place_of_packet(self.ts, self.packet)
+
 
 @dataclass(frozen=True, slots=True)
 class PacketStore:
@@ -299,8 +304,7 @@ class PacketStore:
         for item in out["Items"]:
             ts, _, packet = item["sk"]["S"][len(prefix) :].partition("#")
             found.append(Reference(PacketId(packet), int(ts), int(item["amount"]["N"])))
-        more = "LastEvaluatedKey" in out and out["Items"]
-        return found, out["Items"][-1]["sk"]["S"][len(prefix) :] if more else None
+        return found, found[-1].cursor if "LastEvaluatedKey" in out and found else None
 
     def _put(self, item: dict[str, Any], condition: str) -> dict[str, Any]:
         return {"Put": {"TableName": self.table, "Item": item, "ConditionExpression": condition}}

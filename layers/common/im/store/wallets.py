@@ -69,8 +69,9 @@ class WalletStore:
                 if self._is_released(packet):
                     raise Conflict("this red packet was given up")
                 return
-            # Too little, or no wallet yet; perhaps somebody else has just opened it.
-            if not self._open(sender) and self.balance(sender) < amount:
+            # Too little, or no wallet yet; perhaps somebody else has just opened it, or the same request on another
+            # device has opened it and has held the money: then it is not there because it is held.
+            if not self._open(sender) and self.balance(sender) < amount and not self._has_hold(packet):
                 raise InsufficientFunds(amount)
         raise Unavailable("the wallet is busy", 1000)
 
@@ -201,6 +202,11 @@ class WalletStore:
             ]
         writes = [{"Put": {"TableName": self.table, "Item": item, "ConditionExpression": once}} for item in items]
         return not transact(self.client, writes)
+
+    def _has_hold(self, packet: PacketId) -> bool:
+        """Whether a packet was held, or released before. 1 R."""
+        key = keys.packet_line(packet, HOLD)
+        return "Item" in self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True)
 
     def _is_void(self, packet: PacketId) -> bool:
         """Whether a packet was released before its money was taken. 1 R."""
