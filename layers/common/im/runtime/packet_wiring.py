@@ -24,7 +24,7 @@ from im.flows.red_packets import RedPackets
 from im.flows.settle import Settlement
 from im.runtime import wiring
 from im.runtime.batches import Aside
-from im.runtime.router import Router
+from im.runtime.router import Router, operation
 from im.runtime.settings import Settings
 from im.store.connections import ConnectionStore
 from im.store.conversations import ConversationStore
@@ -69,12 +69,12 @@ def redpacket_router(settings: Settings) -> Router:
     return Router(
         "redpacket",
         {
-            "create": wiring.operation(requests.PacketCreate, red_packets.create),
-            "claim": wiring.operation(requests.PacketName, claims.claim),
-            "detail": wiring.operation(requests.PacketPage, views.detail),
-            "mine": wiring.operation(requests.OwnPackets, views.mine),
-            "wallet": wiring.operation(requests.Nothing, lambda caller, _: views.balance(caller)),
-            "ledger": wiring.operation(requests.LedgerPage, views.ledger),
+            "create": operation(requests.PacketCreate, red_packets.create),
+            "claim": operation(requests.PacketName, claims.claim),
+            "detail": operation(requests.PacketPage, views.detail),
+            "mine": operation(requests.OwnPackets, views.mine),
+            "wallet": operation(requests.Nothing, lambda caller, _: views.balance(caller)),
+            "ledger": operation(requests.LedgerPage, views.ledger),
         },
     )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from im.domain.conversation import MAX_CONV_LENGTH
 from im.domain.errors import ImError, Unauthorized, UnknownRoute
 from im.domain.ids import ConnectionId, DeviceId, UserId
 from im.flows.ports import Caller
 from im.runtime.logs import log
+from im.wire import requests
 from im.wire.error_table import CODES
 from im.wire.frames import BadFrame, Request, decode, encode_internal, encode_refusal, encode_reply
 
@@ -32,6 +33,13 @@ Operation = Callable[[Caller, Request], Mapping[str, Any] | None]
 """Answers one request with the data of its reply; None when it has sent the reply itself."""
 
 REPLIED: Final = None
+
+D = TypeVar("D", bound=requests.Data)
+
+
+def operation(model: type[D], flow: Callable[[Caller, D], Mapping[str, Any]]) -> Operation:
+    """An operation whose data has the form of `model`."""
+    return lambda caller, request: flow(caller, requests.parse(model, request.data))
 
 
 @dataclass(frozen=True, slots=True)

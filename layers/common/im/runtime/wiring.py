@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from im.aws import clients
 from im.aws.check_queue import SqsCheckQueue
@@ -45,7 +45,7 @@ from im.flows.send import Sender
 from im.flows.settings import Settings as UserSettings
 from im.flows.typing import TypingPace, TypingTeller
 from im.runtime.batches import Aside
-from im.runtime.router import REPLIED, Operation, Router
+from im.runtime.router import REPLIED, Router, operation
 from im.runtime.settings import Settings
 from im.runtime.sources import Express
 from im.store.audience import AudienceStore
@@ -74,8 +74,6 @@ PRESENCE_THREADS: Final = 16
 """Users at once whose groups are looked at."""
 
 shuffle: Final[Mix] = secrets.SystemRandom().shuffle
-
-D = TypeVar("D", bound=requests.Data)
 
 
 def now_ms() -> int:
@@ -404,8 +402,3 @@ def _broadcast(
         clock=now_ms,
         threads=threads,
     )
-
-
-def operation(model: type[D], flow: Callable[[Caller, D], Mapping[str, Any]]) -> Operation:
-    """An operation whose data has the form of `model`."""
-    return lambda caller, request: flow(caller, requests.parse(model, request.data))
