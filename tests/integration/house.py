@@ -96,6 +96,17 @@ def template() -> dict[str, Any]:
     return dict(yaml.load((ROOT / "template.yaml").read_text(), _Loader))  # noqa: S506 - a safe loader
 
 
+@cache
+def timeout_ms(function: str) -> int:
+    """How long a function of functions/<function> may go on."""
+    (own,) = (
+        resource["Properties"]
+        for resource in template()["Resources"].values()
+        if resource.get("Properties", {}).get("CodeUri") == f"functions/{function}"
+    )
+    return 1000 * int(own.get("Timeout", template()["Globals"]["Function"]["Timeout"]))
+
+
 @dataclass
 class Context:
     """Lambda's context."""
@@ -285,7 +296,8 @@ class House:
     def call(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
         """Invoke a function; its result goes through JSON as on Lambda."""
         event = json.loads(json.dumps(event))
-        return dict(json.loads(json.dumps(self.apps[function].handler(event, Context()))))
+        context = Context(remaining=timeout_ms(function))
+        return dict(json.loads(json.dumps(self.apps[function].handler(event, context))))
 
     def pause(self, seconds: float) -> None:
         """A function waits: the clock goes on, the test does not."""

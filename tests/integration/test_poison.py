@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from im.flows import broadcast
 from im.runtime.batches import DEFECT_AFTER, START_MS, STUCK_AFTER
-from tests.integration.house import Before, Call, Context, Device, House, built_house, sample
+from tests.integration.house import Before, Call, Context, Crash, Device, House, built_house, sample
 
 CONV = "d:alice:bob"
 
@@ -43,6 +44,10 @@ def broken_at(seq: int) -> Before:
             raise KeyError("a defect")
 
     return fail
+
+
+def dies(_: Call) -> None:
+    raise Crash
 
 
 def out_of_reach(call: Call) -> None:
@@ -293,6 +298,20 @@ def test_a_conversation_that_stands_still_rings(
             house.deliver(house.take())
 
     assert "still failing" in caplog.text
+
+
+def test_a_message_that_functions_die_of_rings_though_none_of_them_says_so(
+    house: House, people: tuple[Device, Device], caplog: pytest.LogCaptureFixture
+) -> None:
+    alice, _ = people
+    alice.ok("group.create", {"gid": "g", "name": "G", "members": ["carol"]})
+    (record,) = house.take()
+    old = record | {"attributes": record["attributes"] | {"SentTimestamp": str(int((time.time() - 700) * 1000))}}
+    for receives, rings in (("2", False), ("3", True)):
+        old["attributes"]["ApproximateReceiveCount"] = receives
+        with house.watched(before=dies), pytest.raises(Crash):
+            house.deliver([old])
+        assert ("still failing" in caplog.text) is rings
 
 
 def test_all_of_a_group_waits_for_as_long(house: House, people: tuple[Device, Device]) -> None:

@@ -23,7 +23,8 @@ from im.domain.red_packet import (
     State,
     Terms,
     best_luck,
-    check_terms,
+    check_limits,
+    check_split,
     double_mean,
     packet_id,
     shuffled,
@@ -55,6 +56,12 @@ def packet(*claimers: UserId, state: State = "open", count: int = 3, expires: in
 
 
 # ---- which may be made -----------------------------------------------------------------------------------------------
+
+
+def check_terms(kind: Kind, total: int, count: int, limits: PacketLimits) -> None:
+    """As for a packet that is new."""
+    check_split(kind, total, count)
+    check_limits(total, count, limits)
 
 
 @pytest.mark.parametrize(

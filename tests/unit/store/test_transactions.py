@@ -116,9 +116,18 @@ def test_any_other_reason_is_a_failure_at_once(what: str) -> None:
 
 def test_a_transaction_says_which_conditions_were_not_met() -> None:
     assert transact(Client(Cancelled("None", "ConditionalCheckFailed")), WRITES) == [False, True]  # type: ignore[arg-type]
-    both = Client(Cancelled("ConditionalCheckFailed", "TransactionConflict"))
-    assert transact(both, WRITES) == [True, False]  # type: ignore[arg-type]
     assert transact(Client({}), WRITES) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "codes", [("ConditionalCheckFailed", "TransactionConflict"), ("ThrottlingError", "ConditionalCheckFailed")]
+)
+def test_an_unmet_condition_beside_a_conflict_says_nothing_yet(codes: tuple[str, str]) -> None:
+    """The other item is being written at this moment: what its condition comes to is not known."""
+    client = Client(Cancelled(*codes), Cancelled("ConditionalCheckFailed", "ConditionalCheckFailed"))
+
+    assert transact(client, WRITES) == [True, True]  # type: ignore[arg-type]
+    assert len(client.calls) == 2
 
 
 # ---- batches ---------------------------------------------------------------------------------------------------------

@@ -133,6 +133,9 @@ class HttpPaymentGateway:
 
     # ---- the payment system ------------------------------------------------------------------------------------------
 
+    def check(self, sender: UserId, amount: int) -> None:
+        """Says nothing: the gateway is asked once, for the money."""
+
     def hold(self, packet: PacketId, sender: UserId, amount: int) -> None:
         """Take the money of a packet from its sender. 1 request, as the others.
 

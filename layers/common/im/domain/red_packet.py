@@ -96,18 +96,26 @@ class Packet:
         return self.claimers.index(user) if user in self.claimers else None
 
 
-def check_terms(kind: Kind, total: int, count: int, limits: PacketLimits) -> None:
-    """That a packet of these figures may be made. Raises BadRequest."""
+def check_split(kind: Kind, total: int, count: int) -> None:
+    """That so much money can be split like this. Raises BadRequest."""
     if kind == "direct" and count != 1:
         raise BadRequest("data.count", "a direct packet has one share")
-    if not 1 <= count <= limits.shares:
-        raise BadRequest("data.count", f"1 to {limits.shares} shares")
-    if total > limits.amount:
-        raise BadRequest("data.total", f"at most {limits.amount}")
+    if count < 1:
+        raise BadRequest("data.count", "at least 1 share")
     if total < count * MIN_SHARE:
         raise BadRequest("data.total", "at least 1 a share")
     if kind == "equal" and total % count:
         raise BadRequest("data.total", "not the same amount for each share")
+
+
+def check_limits(total: int, count: int, limits: PacketLimits) -> None:
+    """That a deployment allows so large a packet. Raises BadRequest."""
+    if count > limits.shares:
+        raise BadRequest("data.count", f"1 to {limits.shares} shares")
+    if total > limits.amount:
+        raise BadRequest(
+            "data.total", f"at most {limits.amount}" if limits.amount else "no red packets can be made now"
+        )
 
 
 def split(kind: Kind, total: int, count: int, below: Below) -> tuple[int, ...]:

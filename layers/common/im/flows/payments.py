@@ -20,6 +20,10 @@ class Payments(Protocol):
     nobody knows whether they were: whoever asks makes them again.
     """
 
+    def check(self, sender: UserId, amount: int) -> None:
+        """Raises InsufficientFunds when it is plain that `hold` would: nothing need be stored then. A payment system
+        that cannot tell says nothing."""
+
     def hold(self, packet: PacketId, sender: UserId, amount: int) -> None:
         """Take the money of a packet from its sender. Named by the packet alone.
 

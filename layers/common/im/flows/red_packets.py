@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from im.domain.conversation import Direct, Group, parse_conversation
 from im.domain.entries import Draft, Entry
-from im.domain.errors import BadRequest, Conflict, ImError, NotFound, Unavailable
+from im.domain.errors import BadRequest, Conflict, ImError, InsufficientFunds, NotFound, Unavailable
 from im.domain.group_rules import check_may_send
 from im.domain.ids import Cmid, Seq, UserId
-from im.domain.red_packet import Below, Packet, PacketLimits, Terms, check_terms, packet_id, split
+from im.domain.red_packet import Below, Packet, PacketLimits, Terms, check_limits, check_split, packet_id, split
 from im.flows.access import require_party
 from im.flows.admission import Admissions
 from im.flows.crowds import DEADLINE_MS, require_time, wait_s
@@ -56,7 +56,7 @@ class RedPackets:
     def create(self, caller: Caller, request: PacketCreate) -> Mapping[str, Any]:
         """Make a red packet of the caller's money and send it.
 
-        1 R and ½ R, 4 W for the packet, 8 W for its money, 8 W for its message, 1 queue request; 4 R more for somebody
+        2 R and ½ R, 4 W for the packet, 8 W for its money, 8 W for its message, 1 queue request; 4 R more for somebody
         who is new to this function in this state of a group. A repeat goes on where the first try has ended.
         """
         conversation = parse_conversation(request.conv)
@@ -64,16 +64,30 @@ class RedPackets:
         terms = self._terms(caller.user, conversation, request)
         packet = self.packets.packet(terms.packet)
         if packet is None:
+            check_limits(terms.total, terms.count, self.limits)
             self._admit(conversation, terms, self.log.tail(conversation.conv).epoch)
-            shares = split(terms.kind, terms.total, terms.count, self.below)
-            if not self.packets.begin(terms, shares, terms.created + NEW_LIFE_MS):
-                packet = self.packets.packet(terms.packet)
+            packet = self._begun(terms)
         if packet is not None:
             _require_same(terms, packet.terms)
             if packet.state != "new":
                 return self._repeated(caller, packet)
         self.payments.hold(terms.packet, terms.sender, terms.total)
         return self._publish(caller, conversation, terms)
+
+    def _begun(self, terms: Terms) -> Packet | None:
+        """Store a packet of money that its sender has; the one that is there, when a repeat of the request was faster.
+        Raises InsufficientFunds."""
+        try:
+            self.payments.check(terms.sender, terms.total)
+        except InsufficientFunds:
+            # Perhaps for the very reason that the same request, on another device, has just taken it.
+            packet = self.packets.packet(terms.packet)
+            if packet is None:
+                raise
+            return packet
+        shares = split(terms.kind, terms.total, terms.count, self.below)
+        begun = self.packets.begin(terms, shares, terms.created + NEW_LIFE_MS)
+        return None if begun else self._stored(terms)
 
     def _terms(self, sender: UserId, conversation: Direct | Group, request: PacketCreate) -> Terms:
         to = UserId(request.to) if request.to is not None else None
@@ -91,7 +105,7 @@ class RedPackets:
         count = request.count if request.count is not None else 1
         if request.count is None and request.kind != "direct":
             raise BadRequest("data.count", "missing")
-        check_terms(request.kind, request.total, count, self.limits)
+        check_split(request.kind, request.total, count)
         cmid = Cmid(request.cmid)
         return Terms(
             packet=packet_id(conversation.conv, sender, cmid),
@@ -136,7 +150,7 @@ class RedPackets:
             now = self.clock()
             entry = draft.following(tail, now)
             expires = now + self.limits.life_ms
-            done = self.packets.publish(terms.packet, entry, self.log.table, expires, terms.cmid, now // 1000)
+            done = self.packets.publish(terms, entry, self.log.table, expires)
             if done.done:
                 self.queue.put(entry, caller.connection)
                 return _sent(terms, entry, expires, duplicate=False)
@@ -160,14 +174,15 @@ class RedPackets:
     def _as_stored(self, caller: Caller, terms: Terms, *, cmid_known: bool) -> Mapping[str, Any]:
         packet = self._stored(terms)
         if packet.state == "new" and cmid_known:
-            self.packets.cancel(terms.packet, self.clock())
-            raise Conflict("this cmid is another message's")
+            if self.packets.cancel(terms.packet, self.clock()):
+                raise Conflict("this cmid is another message's")
+            packet = self._stored(terms)  # somebody else has published or given it up at this moment
         return self._repeated(caller, packet)
 
     def _stored(self, terms: Terms) -> Packet:
         packet = self.packets.packet(terms.packet)
         if packet is None:
-            raise RuntimeError("a packet that was just stored is not there")
+            raise Unavailable("this red packet is being stored", 200)
         return packet
 
     def _repeated(self, caller: Caller, packet: Packet) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from im.aws.failures import may_pass
 from im.domain.errors import Unavailable
 from im.domain.ids import UserId
 from im.domain.red_packet import Packet, PacketId
@@ -116,15 +117,23 @@ class Settlement:
         settled = None
         try:
             if self.clock() < deadline:
-                since = len(change.before.claimers)
-                settled = self._move(after, since, deadline, was_new=change.before.state == "new")
+                settled = self._settled(change, deadline)
         except Exception:  # whatever it is, no other packet waits for it
             log.exception("a red packet was not settled", extra={"packet": after.terms.packet})
         if settled is None:
             self.queue.put(after.terms.packet, f"{after.state}:{len(after.claimers)}")
-        if after.state == "open" or settled is not None:
+        if (after.state == "open" or settled is not None) and self.clock() < deadline:
             self._tell(after, len(change.before.claimers))
         return settled
+
+    def _settled(self, change: PacketChange, deadline: int) -> Settled:
+        """Settle what has come between; of a packet that has ended all, whatever was missed before: nothing comes after
+        its last record. 1 R more a claim then."""
+        after = change.after
+        if after.state == "closed":
+            return self._move(after, 0, deadline, paid=self.packets.noted(after))
+        since = len(change.before.claimers)
+        return self._move(after, since, deadline, was_new=change.before.state == "new")
 
     def _move(
         self,
@@ -135,7 +144,11 @@ class Settlement:
         was_new: bool = True,
         paid: Collection[UserId] = (),
     ) -> Settled:
-        """Make all movements of a packet from the share `since` on, but those to users who are `paid`."""
+        """Make all movements of a packet from the share `since` on, but those to users who are `paid`.
+
+        A share that nothing can pay, because the payment system will not have that user, keeps nobody else's waiting:
+        what it fails with is raised when all others are paid, and the rest is given back.
+        """
         terms = packet.terms
         if packet.state == "cancelled":
             self.payments.release(terms.packet, terms.sender, terms.total)
@@ -148,18 +161,30 @@ class Settlement:
             return Settled()
         shares = self.packets.shares(terms.packet)
         unpaid = [i for i in range(since, len(packet.claimers)) if packet.claimers[i] not in paid]
+        failed: Exception | None = None
         for i in unpaid:
             if self.clock() > deadline:
                 raise Unavailable("the settlement of a red packet goes on later", 1000)
-            user = packet.claimers[i]
-            self.payments.pay(terms.packet, i, user, shares[i])
-            at = packet.opened + packet.times[i]
-            self.packets.note("received", user, Reference(terms.packet, at, shares[i]))
+            try:
+                self._pay(packet, i, shares[i])
+            except Exception as e:
+                if may_pass(e):
+                    raise
+                log.exception("a share cannot be paid", extra={"packet": terms.packet, "share": i})
+                failed = e
         rest = sum(shares[len(packet.claimers) :])
-        if packet.state == "closed" and rest:
+        refunds = packet.state == "closed" and rest > 0
+        if refunds:
             self.payments.refund(terms.packet, terms.sender, rest)
-            return Settled(len(unpaid), refunded=1)
-        return Settled(len(unpaid))
+        if failed is not None:
+            raise failed
+        return Settled(len(unpaid), refunded=int(refunds))
+
+    def _pay(self, packet: Packet, place: int, amount: int) -> None:
+        user = packet.claimers[place]
+        self.payments.pay(packet.terms.packet, place, user, amount)
+        at = packet.opened + packet.times[place]
+        self.packets.note("received", user, Reference(packet.terms.packet, at, amount))
 
     def _tell(self, packet: Packet, since: int) -> None:
         """Push what has happened to those whom it concerns. A courtesy: it never raises, and may come twice."""

@@ -33,6 +33,10 @@ DEFECT_AFTER: Final = 4
 STUCK_AFTER: Final = 5
 """From so many receives on the log says that a conversation stands still: half a minute."""
 
+DIED_AFTER: Final = 3
+DIED_AGE_S: Final = 600
+"""A message that comes for so many times after so long: perhaps nobody has lived to say that it fails."""
+
 M = TypeVar("M")
 Record = Mapping[str, Any]
 Report = Mapping[str, Any]
@@ -74,6 +78,10 @@ def serve_batch(event: Event, context: Context, aside: Aside, work: Work[M]) -> 
     """
     started = time.perf_counter()
     batch = _Batch(context, aside, work)
+    if old := [record for record in event["Records"] if _receives(record) >= DIED_AFTER and _age_s(record) > DIED_AGE_S]:
+        # Said first: a function that dies with them says nothing, and they come again only every few minutes.
+        receives = max(map(_receives, old))
+        log.error("still failing", receives=receives, messages=len(old), lambda_request_id=context.aws_request_id)
     groups = batch.groups(event["Records"])
     for messages in groups:
         batch.serve(messages)
@@ -195,6 +203,11 @@ class _Batch(Generic[M]):
 def _group(record: Record) -> str:
     """The message group; of a standard queue each message is one of its own."""
     return str(record["attributes"].get("MessageGroupId", record["messageId"]))
+
+
+def _age_s(record: Record) -> float:
+    """How long a message has been in its queue."""
+    return time.time() - int(record["attributes"].get("SentTimestamp", time.time() * 1000)) / 1000
 
 
 def _receives(record: Record) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from im.aws import settlement_queue
 from im.domain.red_packet import PACKET_ID, PacketId
@@ -13,6 +13,10 @@ from im.runtime.batches import START_MS, Aside, Report, Work, serve_batch
 from im.runtime.logs import log
 from im.runtime.router import Context, Event
 from im.store.packets import packet_from
+
+STREAM_MS: Final = 20_000
+"""How long a batch of the stream tries. A payment system that hangs must not hold up the records behind: the queue has
+the patience."""
 
 
 def settle_records(settlement: Settlement, event: Event, context: Context) -> dict[str, Any]:
@@ -29,7 +33,8 @@ def settle_records(settlement: Settlement, event: Event, context: Context) -> di
             event_id = record.get("eventID") if isinstance(record, Mapping) else None
             log.exception("unreadable record", event_id=str(event_id), lambda_request_id=context.aws_request_id)
     try:
-        done = settlement.follow(changes, _deadline(settlement, context))
+        end = min(_deadline(settlement, context), settlement.clock() + STREAM_MS)
+        done = settlement.follow(changes, end)
     except Exception:
         # Lambda prints what a handler raises as text, which no metric filter finds.
         log.exception("not settled", records=len(changes), lambda_request_id=context.aws_request_id)
@@ -60,5 +65,6 @@ def settle_packets(settlement: Settlement, aside: Aside, event: Event, context: 
 
 
 def _deadline(settlement: Settlement, context: Context) -> int:
-    """When the last movement of money begins: it may take as long as any call with its retries."""
-    return settlement.clock() + context.get_remaining_time_in_millis() - START_MS
+    """When the last movement of money begins: it, its note and a message to the queue may each take as long as any call
+    with its retries."""
+    return settlement.clock() + context.get_remaining_time_in_millis() - 3 * START_MS

@@ -89,9 +89,11 @@ def transact(client: DynamoDBClient, writes: Sequence[dict[str, Any]], attempts:
             client.transact_write_items(TransactItems=cast("Any", writes))
         except client.exceptions.TransactionCanceledException as e:
             codes = [reason["Code"] for reason in cast("Any", e.response)["CancellationReasons"]]
-            if "ConditionalCheckFailed" in codes:
-                return [code == "ConditionalCheckFailed" for code in codes]
-            if not set(codes) <= PASSING:
+            unmet = [code == "ConditionalCheckFailed" for code in codes]
+            # Beside a conflict an unmet condition says nothing yet: some of the items are being written at this moment.
+            if any(unmet) and all(u or code == "None" for u, code in zip(unmet, codes, strict=True)):
+                return unmet
+            if not {code for u, code in zip(unmet, codes, strict=True) if not u} <= PASSING:
                 raise
             pause(attempt)
         else:

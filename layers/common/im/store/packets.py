@@ -1,7 +1,7 @@
 """Red packets: what they are, who has claimed them, who has sent and received which.
 
 Costs: W is a write unit (1 KiB), R a read unit (4 KiB). An open packet is one item that holds its claims: some 0.4 KiB,
-and 20 bytes and the user's id for each claim.
+and some 7 bytes and the user's id for each claim.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ DUE: Final = "due"
 
 DUE_SHARDS: Final = 4
 """Parts of that index: each takes 1,000 packets a second."""
+
+THROTTLED: Final = {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"}
+"""One item takes 1,000 W a second. boto3 has tried three times by then; nothing was written."""
 
 Item = Mapping[str, Any]
 
@@ -103,23 +106,22 @@ class PacketStore:
         )
         return not unmet
 
-    def publish(
-        self, packet: PacketId, entry: Entry, conversations: str, expires: int, cmid: Cmid, now_s: int
-    ) -> Published:
+    def publish(self, terms: Terms, entry: Entry, conversations: str, expires: int) -> Published:
         """Give a new packet its message in the log, which makes it open. 8 W: a transaction of 1 KiB and three items.
 
-        Three conditions decide. The entry's place in the log is free, as for any entry. The packet is *new*: whoever
-        repeats the request, or cancels the packet, finds one message or none. No entry of the sender has this `cmid`,
-        which is noted as for any message (`ConversationStore.claim_cmid`).
+        Three conditions decide. The entry's place in the log is free, as for any entry. The packet is *new*, and of the
+        amount that was held: whoever repeats the request, or cancels the packet, finds one message or none. No entry of
+        the sender has this `cmid`, which is noted as for any message (`ConversationStore.claim_cmid`).
         """
+        now_s = entry.ts // 1000
         note = {
-            **keys.cmid(entry.conv, entry.sender, cmid),
+            **keys.cmid(entry.conv, entry.sender, terms.cmid),
             "first": _number(entry.seq),
             "ttl": _number(now_s + CMID_LIFE_S),
         }
         is_free = "attribute_not_exists(pk)"
         unknown_or_expired = "attribute_not_exists(pk) OR #ttl < :now"
-        is_new = "#state = :new"
+        is_new = "#state = :new AND #total = :total"
         try:
             unmet = transact(
                 self.client,
@@ -143,14 +145,15 @@ class PacketStore:
                     {
                         "Update": {
                             "TableName": self.table,
-                            "Key": keys.packet(packet),
+                            "Key": keys.packet(terms.packet),
                             "UpdateExpression": (
                                 "SET #state = :open, seq = :seq, opened = :opened, expires = :expires, due = :expires"
                             ),
                             "ConditionExpression": is_new,
-                            "ExpressionAttributeNames": {"#state": "state"},
+                            "ExpressionAttributeNames": {"#state": "state", "#total": "total"},
                             "ExpressionAttributeValues": {
                                 ":new": {"S": "new"},
+                                ":total": _number(terms.total),
                                 ":open": {"S": "open"},
                                 ":seq": _number(entry.seq),
                                 ":opened": _number(entry.ts),
@@ -173,7 +176,8 @@ class PacketStore:
 
         The one write that decides: DynamoDB makes the updates of one item one after the other. What its condition says,
         holds at that moment, so at most `count` claims are made, at most one a user, none after the end. No two
-        requests wait for each other, and no transaction can conflict.
+        requests wait for each other, and no transaction can conflict. Raises Unavailable when more claims come than one
+        item takes.
         """
         is_open = "#state = :open"
         has_shares = "size(claimers) < :count"
@@ -199,6 +203,10 @@ class PacketStore:
             )
         except self.client.exceptions.ConditionalCheckFailedException as e:
             return Refused(packet_from(_old(e)))
+        except ClientError as e:
+            if e.response["Error"]["Code"] not in THROTTLED:
+                raise
+            raise Unavailable("many claim this red packet at once", 300) from e
         claimed = packet_from(out["Attributes"])
         return Claimed(claimed, claimed.claimers.index(user))
 
@@ -236,16 +244,19 @@ class PacketStore:
             return False
         return True
 
-    def due(self, shard: int, now: int, limit: int) -> list[PacketId]:
-        """Packets of one shard whose time is over, the oldest first. ½ R a 4 KiB. The index lags behind a little."""
+    def due(self, shard: int, now: int, limit: int, after: Item | None) -> tuple[list[PacketId], Item | None]:
+        """Packets of one shard whose time is over, the oldest first, and after what the next page begins; None at the
+        end. ½ R a 4 KiB. The index lags behind a little: it names packets that have ended."""
+        start: Any = {"ExclusiveStartKey": after} if after is not None else {}
         out = self.client.query(
             TableName=self.table,
             IndexName=DUE,
             KeyConditionExpression="due_shard = :shard AND due <= :now",
             ExpressionAttributeValues={":shard": _number(shard), ":now": _number(now)},
             Limit=limit,
+            **start,
         )
-        return [PacketId(item["pk"]["S"]) for item in out["Items"]]
+        return [PacketId(item["pk"]["S"]) for item in out["Items"]], out.get("LastEvaluatedKey")
 
     # ---- reads -------------------------------------------------------------------------------------------------------
 

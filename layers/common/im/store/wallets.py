@@ -56,6 +56,11 @@ class WalletStore:
 
     # ---- the payment system ------------------------------------------------------------------------------------------
 
+    def check(self, sender: UserId, amount: int) -> None:
+        """Raises InsufficientFunds when somebody has less than `amount`. 1 R."""
+        if self.balance(sender) < amount:
+            raise InsufficientFunds(amount)
+
     def hold(self, packet: PacketId, sender: UserId, amount: int) -> None:
         """Take the money of a packet from its sender. 8 W; 8 W more for who had no wallet yet; 2 R for a repeat.
 
@@ -109,7 +114,7 @@ class WalletStore:
         raise Unavailable("the wallet is busy", 1000)
 
     def postings(self, user: UserId, before: str | None, limit: int) -> tuple[list[Posting], str | None]:
-        """The lines of a user's account, the newest first, and where the next page begins. ½ R a 4 KiB."""
+        """The lines of a user's account, the newest first, and where the next page begins. 1 R a 4 KiB."""
         account = keys.user_account(user)
         start = {"pk": {"S": account}, "sk": {"S": keys.USER_LINE_PREFIX + before}} if before is not None else None
         out = self.client.query(
