@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -15,27 +16,17 @@ PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 
 
 def documented_operations() -> set[str]:
-    """The operations of protocol.md's table that are not marked as not served yet."""
+    """The operations of protocol.md's table."""
     rows = re.findall(r"^\| (\w+)\.(\w+(?: / \w+)*) \|", PROTOCOL, re.MULTILINE)
     return {f"{route}.{op}" for route, ops in rows for op in ops.split(" / ")} - {"route.op"}
 
 
 def test_protocol_md_lists_the_operations_that_are_served_and_no_others(house: House) -> None:
-    routers = [house.apps[name].router for name in ("connect", "message", "sync", "group")]
+    routers = [house.apps[name].router for name in ("connect", "message", "sync", "group", "redpacket")]
 
     served = {f"{router.route}.{op}" for router in routers for op in router.operations}
 
     assert documented_operations() == served
-
-
-def test_operations_marked_as_not_served_are_answered_with_unknown_route(house: House) -> None:
-    alice = house.connect("alice")
-    marked = re.findall(r"^\| ○ (\w+)\.([\w /]+?) \|", PROTOCOL, re.MULTILINE)
-    assert marked
-
-    for route, ops in marked:
-        for op in ops.split(" / "):
-            assert alice.error(f"{route}.{op}")["code"] == "unknown_route", f"{route}.{op}"
 
 
 def test_protocol_md_names_every_error_code() -> None:
@@ -55,11 +46,35 @@ def test_operations_md_names_every_parameter_and_alarm() -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.md")) + sorted(ROOT.glob("*.md")), ids=lambda p: p.name)
-def test_links_between_documents_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+PAGES = [*sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("*.md"))]
 
-    assert [link for link in links if not (page.parent / link).exists()] == []
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_tests_that_documents_name_are_there(page: Path) -> None:
+    """`file::name` and `file.py`, wherever below tests/ the file is."""
+    files: dict[str, str] = defaultdict(str)
+    for path in ROOT.glob("tests/**/test_*.py"):
+        files[path.name] += path.read_text()
+    named = re.findall(r"`(?:tests/)?(?:[\w/]+/)?(test_\w+\.py)(?:::(\w+))?", page.read_text())
+
+    assert [file for file, _ in named if file not in files] == []
+    tests = [(file, name) for file, name in named if name]
+    assert [(file, name) for file, name in tests if not re.search(rf"\bdef {name}\(", files[file])] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text())
+
+    assert [file for file, _ in links if not (page.parent / file).exists()] == []
+    targets = [(page.parent / file if file else page, section) for file, section in links if section]
+    assert [section for target, section in targets if section not in sections(target)] == []
+
+
+def sections(page: Path) -> set[str]:
+    """The names of a page's sections, as links have them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_readme_commands_are_targets_of_the_makefile() -> None:

@@ -18,7 +18,7 @@ import jwt
 import pytest
 
 from im.wire.frames import MAX_MESSAGE_BYTES
-from tests.faults.fuzz_stage import Stage, built_stage, copied, dumped, filled, image
+from tests.faults.fuzz_stage import PACKETS, Stage, built_stage, copied, dumped, filled, image
 from tests.integration.house import Device, sample, template
 
 Data = dict[str, Any]
@@ -34,7 +34,7 @@ MEMBERS = 1001
 @pytest.fixture(scope="module")
 def built() -> Iterator[Stage]:
     """The limits as deployed, that of members apart."""
-    with built_stage(LARGE_GROUP_ABOVE="200", MAX_GROUP_MEMBERS=str(MEMBERS)) as stage:
+    with built_stage(LARGE_GROUP_ABOVE="200", MAX_GROUP_MEMBERS=str(MEMBERS), NEW_WALLET_AMOUNT="5000000") as stage:
         yield stage
 
 
@@ -255,10 +255,32 @@ def busy(stage: Stage) -> Case:
     return Case(at, over, "unavailable")
 
 
+PACKET: Data = CLUB | {"cmid": "new", "kind": "lucky", "total": 600, "count": 3}
+
+
+def figures(kind: str, *pairs: tuple[int, int]) -> Callable[[Stage], Case]:
+    """Red packets of so much money in so many shares; the second is refused."""
+    asked = (PACKET | {"kind": kind, "total": total, "count": count} for total, count in pairs)
+    at, over = (frame("redpacket.create", data | {"cmid": f"{i}"}) for i, data in enumerate(asked))
+    return lambda _: Case(at, over, "bad_request")
+
+
 PAGE = {"limit": (100, 101)}
 PROFILE: Data = {"name": "X", "gid": "new"}
 
 Cases = Mapping[str, Make]
+
+PACKET_LIMITS: Cases = {
+    "cmid": field("redpacket.create", PACKET, "cmid", (OWL * 64, OWL * 65)),
+    "claims a page": field("redpacket.detail", {"packet": PACKETS["lucky"]}, "limit", PAGE["limit"]),
+    "last page": field("redpacket.detail", {"packet": PACKETS["lucky"]}, "cursor", ("9999", "10000")),
+    "packets a page": field("redpacket.mine", {"which": "sent"}, "limit", (50, 51)),
+    "postings a page": field("redpacket.ledger", {}, "limit", PAGE["limit"]),
+    **{
+        f"cursor of {op}": field(op, data, "cursor", (OWL * 128, OWL * 129))
+        for op, data in {"redpacket.mine": {"which": "received"}, "redpacket.ledger": {}}.items()
+    },
+}
 
 LIMITS: Mapping[str, Cases] = {
     "frame": {
@@ -344,8 +366,16 @@ LIMITS: Mapping[str, Cases] = {
         )
         for op, data in {"group.create": PROFILE, "group.update": CLUB}.items()
     },
+    "shares of a red packet": {
+        "shares": figures("lucky", (600, 500), (600, 501)),
+        "least": figures("lucky", (3, 3), (3, 4)),
+        "equal": figures("equal", (6, 3), (7, 3)),
+    },
+    "money in a red packet": {"money": figures("equal", (2_000_000, 1), (2_000_001, 1))},
+    "greeting of a red packet": {"greeting": field("redpacket.create", PACKET, "greeting", (OWL * 120, OWL * 121))},
     "one conversation": {"writers": busy},
     "elsewhere": {
+        **{f"{name} of red packets": make for name, make in PACKET_LIMITS.items()},
         "cmid": field("message.send", SEND, "cmid", (OWL * 64, OWL * 65)),
         "cmid of a change": field("message.recall", CLUB | {"seq": 2}, "cmid", (OWL * 64, OWL * 65)),
         "user id": field(
@@ -400,7 +430,7 @@ def test_the_documented_parameters_are_the_defaults() -> None:
     named = {name: re.search(r"`(\w+)` \(([\d,]+)\)", limit) for name, limit in documented().items()}
     told = {found[1]: int(found[2].replace(",", "")) for found in named.values() if found is not None}
 
-    assert len(told) == 5
+    assert len(told) == 7
     assert told == {name: parameters[name]["Default"] for name in told}
 
 

@@ -1,4 +1,4 @@
-"""The three queues on moto, with a clock of their own and faults at any call."""
+"""The queues on moto, with a clock of their own and faults at any call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
-from typing import Any
+from typing import Any, get_args
 
 import boto3
 import pytest
@@ -16,6 +16,7 @@ from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sqs import models as moto_sqs
 
+from imclient.admin.dead_letters import Source
 from imclient.admin.queues import Queues
 
 REGION = "eu-central-1"
@@ -59,7 +60,7 @@ class Cloud:
     def __init__(self) -> None:
         self.now = time.time()
         self.sqs = boto3.client("sqs", REGION, aws_access_key_id="test", aws_secret_access_key="test")
-        self.urls = {name: self._queue(name) for name in ("fanout", "broadcast", "dead")}
+        self.urls = {name: self._queue(name) for name in (*get_args(Source), "dead")}
 
     def _queue(self, name: str) -> str:
         return str(self.sqs.create_queue(QueueName=f"{name}.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"])
@@ -67,7 +68,7 @@ class Cloud:
     def queues(self, client: Client | None = None) -> Queues:
         """The queues, through a client of one's own."""
         of = client or Client(self)
-        return Queues(of, self.urls["fanout"], self.urls["broadcast"], self.urls["dead"])  # type: ignore[arg-type]
+        return Queues(of, self.urls["dead"], {name: self.urls[name] for name in get_args(Source)})  # type: ignore[arg-type]
 
     def bury(self, body: str, group: str, **attributes: str) -> str:
         """Put a message into the dead-letter queue; its id."""
@@ -124,14 +125,14 @@ def cloud_on_moto() -> Iterator[Cloud]:
         yield cloud
 
 
-def entry_body(conv: str, seq: int, text: str = "secret") -> str:
-    """A message of the fan-out queue."""
+def entry_body(conv: str, seq: int, text: str = "secret", kind: str = "text") -> str:
+    """A message of the fan-out queues."""
     entry = {
         "conv": conv,
         "seq": seq,
         "n": seq,
         "epoch": 0,
-        "kind": "text",
+        "kind": kind,
         "sender": "ann",
         "ts": 1_763_717_400_000,
         "body": json.dumps({"text": text}),

@@ -89,10 +89,22 @@ def test_dead_for_a_program(cloud: Cloud) -> None:
         "conv": "d:ann:bob",
         "first": 17,
         "last": 17,
+        "packet": None,
         "reason": "failed again and again",
         "received": 1,
     }
     assert (second["id"], second["readable"], second["source"], second["conv"]) == (broken, False, None, None)
+
+
+def test_a_packet_whose_money_was_not_moved_is_one_of_no_conversation(cloud: Cloud) -> None:
+    letter = cloud.bury('{"v":1,"packet":"rpabc"}', "rpabc", source="settlement", parked="KeyError")
+
+    assert on_stack("dead").output.splitlines()[0].startswith(f"{letter}  rpabc settlement  0:00:")
+    (shown,) = json.loads(on_stack("dead", "--json").output)["dead"]
+    assert (shown["readable"], shown["source"], shown["packet"], shown["conv"]) == (True, "settlement", "rpabc", None)
+    assert "left: 1 not chosen" in on_stack("redrive", "--conv", "d:ann:bob").output
+    assert on_stack("redrive").output.splitlines()[1:] == ["1 moved"]
+    assert cloud.content("settlement") == [("rpabc", '{"v":1,"packet":"rpabc"}')]
 
 
 def test_dead_of_one_conversation(cloud: Cloud) -> None:

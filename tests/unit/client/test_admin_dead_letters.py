@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 
 from im.aws import part_queue, queue
 from im.aws.part_queue import Part
 from im.aws.queue import Queued
-from im.domain.entries import Entry
+from im.domain.entries import EXPRESS, Entry
 from im.domain.ids import Cmid, ConnectionId, ConvId, Seq, UserId
-from imclient.admin.dead_letters import Content, content_of, dead_letter
+from imclient.admin import dead_letters
+from imclient.admin.dead_letters import Content, Source, Unsettled, content_of, dead_letter
 
 CONV = ConvId("d:ann:bob")
 ENTRY = Entry(
@@ -41,6 +43,42 @@ def test_a_part_as_the_functions_queue_it() -> None:
     part = Part(ConvId("g:team"), (Seq(3), Seq(7), Seq(9)), number=1, of=4, origins={Seq(3): ConnectionId("conn-1")})
 
     assert content_of(part_queue.encode(part)) == Content("broadcast", "g:team", 3, 9)
+
+
+def test_what_overtakes_goes_back_to_where_it_overtakes() -> None:
+    """The kinds are the server's: this client knows them by heart."""
+    for kind in (*EXPRESS, "text", "recall"):
+        body = queue.encode(Queued(replace(ENTRY, kind=kind), None))
+
+        (content,) = {content_of(body), content_of(body, "fanout"), content_of(body, "express")}
+        assert content == Content("express" if kind in EXPRESS else "fanout", CONV, 17, 17)
+    assert dead_letters.EXPRESS == EXPRESS
+
+
+def test_a_part_is_from_where_its_letter_says() -> None:
+    body = part_queue.encode(Part(ConvId("g:team"), (Seq(3),), number=1, of=4))
+    arn = "arn:aws:sqs:eu-central-1:123456789012:serverless-im-{}.fifo"
+
+    assert content_of(body, "express_parts") == Content("express_parts", "g:team", 3, 3)
+    assert content_of(body, "fanout") == Content("broadcast", "g:team", 3, 3)
+    for ends, source in {"express-parts": "express_parts", "broadcast": "broadcast", "other": "broadcast"}.items():
+        letter = received(body)
+        letter["Attributes"]["DeadLetterQueueSourceArn"] = arn.format(ends)
+        assert dead_letter(letter).source == source
+
+
+@pytest.mark.parametrize("source", get_args(Source))
+def test_of_what_cannot_be_read_sqs_says_where_it_was(source: Source) -> None:
+    (end,) = [end for end, its in dead_letters.SOURCES.items() if its == source]
+    letter = received("{")
+    letter["Attributes"]["DeadLetterQueueSourceArn"] = f"arn:aws:sqs:eu-central-1:123456789012:a-stack-{end}.fifo"
+
+    assert (dead_letter(letter).content, dead_letter(letter).source) == (None, source)
+
+
+def test_a_packet_whose_money_was_not_moved() -> None:
+    assert content_of('{"v":1,"packet":"rpabc"}') == Unsettled("rpabc")
+    assert content_of('{"v":1,"packet":null}') is None
 
 
 @pytest.mark.parametrize(

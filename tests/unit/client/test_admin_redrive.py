@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from imclient.admin.redrive import AwsRefusedError, Choice, DeadLetterQueue, Outcome
+from imclient.admin.deployed import AwsRefusedError
+from imclient.admin.redrive import Choice, DeadLetterQueue, Outcome
 from imclient.admin.taking import Taking
 from tests.unit.client.dead_letter_queue import (
     HOLD_S,
@@ -72,6 +74,32 @@ def test_each_goes_to_the_queue_it_came_from_with_its_body_and_group(cloud: Clou
     assert cloud.content("fanout") == [("a-digest", entry_body(ANN, 7))]
     assert cloud.content("broadcast") == [("g:team#1", part_body(TEAM, 3, 5, number=1))]
     assert cloud.content("dead") == []
+
+
+def test_red_packets_go_back_to_queues_of_their_own(cloud: Cloud) -> None:
+    packet = entry_body(TEAM, 7, kind="redpacket")
+    cloud.bury(packet, TEAM)
+    cloud.bury(part_body(TEAM, 7, 7), f"{TEAM}#0", source="express_parts", parked="TooManyFailed")
+
+    redrive(cloud)
+
+    assert cloud.content("express") == [(TEAM, packet)]
+    assert cloud.content("express_parts") == [(f"{TEAM}#0", part_body(TEAM, 7, 7))]
+    assert cloud.content("fanout") == cloud.content("broadcast") == []
+
+
+def test_what_belongs_to_a_queue_that_the_stack_has_not_stays(cloud: Cloud) -> None:
+    cloud.bury(entry_body(TEAM, 7, kind="redpacket"), TEAM)
+    cloud.entry(ANN, 1)
+    queues = cloud.queues()
+    older = replace(queues, sources={name: queues.sources[name] for name in ("fanout", "broadcast")})
+    letters = DeadLetterQueue(older, pause=cloud.pass_s)
+
+    letters.redrive()
+
+    assert [letter.source for letter in letters.outcome.unreadable] == ["express"]
+    assert cloud.content("fanout") == [(ANN, entry_body(ANN, 1))]
+    assert len(cloud.content("dead")) == 1
 
 
 def test_a_long_conversation_keeps_its_order_beside_others(cloud: Cloud) -> None:

@@ -9,14 +9,10 @@ from dataclasses import dataclass, field
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from imclient.admin.dead_letters import DeadLetter
+from imclient.admin.dead_letters import Content, DeadLetter
+from imclient.admin.deployed import AwsRefusedError
 from imclient.admin.queues import Queues
 from imclient.admin.taking import Taking
-from imclient.errors import ImClientError
-
-
-class AwsRefusedError(ImClientError):
-    """AWS did not do what was asked of it, or could not be reached. The message says what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +25,7 @@ class Choice:
     def __contains__(self, letter: DeadLetter) -> bool:
         if self.ids and letter.id not in self.ids:
             return False
-        return self.conv is None or (letter.content is not None and letter.content.conv == self.conv)
+        return self.conv is None or (isinstance(letter.content, Content) and letter.content.conv == self.conv)
 
 
 ALL = Choice()
@@ -82,11 +78,12 @@ class DeadLetterQueue:
         """
         with self._taking(choice) as taking:
             for letter in self._chosen(taking, choice):
-                if letter.content is None:
+                home = self.queues.home(letter)
+                if home is None:
                     self.outcome.unreadable.append(letter)
                     continue
                 self.queues.client.send_message(
-                    QueueUrl=self.queues.url(letter.content.source),
+                    QueueUrl=home,
                     MessageBody=letter.body,
                     MessageGroupId=letter.group,
                     # Not the first one's own, which SQS may still remember; the same whenever this letter is sent.

@@ -8,7 +8,12 @@ import click
 
 from imclient.cli.options import EnvironmentProblem
 
-COMMANDS = {"dead": "imclient.cli.admin_dead", "redrive": "imclient.cli.admin_redrive"}
+COMMANDS = {
+    "audit": "imclient.cli.admin_audit",
+    "dead": "imclient.cli.admin_dead",
+    "redrive": "imclient.cli.admin_redrive",
+    "settle": "imclient.cli.admin_settle",
+}
 """Where each command is, under its own name."""
 
 

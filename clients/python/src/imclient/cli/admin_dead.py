@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from imclient.admin.dead_letters import DeadLetter
+from imclient.admin.dead_letters import Content, DeadLetter, Unsettled
 from imclient.admin.redrive import Choice, DeadLetterQueue
 from imclient.cli.admin_options import age_s, described, ends_when_aws_refuses, left, queues_of, which_stack
 
@@ -20,7 +20,8 @@ from imclient.cli.admin_options import age_s, described, ends_when_aws_refuses, 
 def dead(
     *, conv: str | None, as_json: bool, name: str | None, region: str | None, profile: str | None, stack_file: Path
 ) -> None:
-    """List the dead letters: entries, and parts of pushes to large groups, whose fan-out failed. They stay.
+    """List the dead letters: entries, and parts of pushes to large groups, whose fan-out failed, and red packets whose
+    money was not moved. They stay.
 
     No text of a message is shown. Of a message group, which is a conversation or a part of its audience, SQS shows ten
     at most.
@@ -46,14 +47,15 @@ def dead(
 
 def as_data(letter: DeadLetter) -> dict[str, Any]:
     """A dead letter for a program; `age` in seconds."""
-    content = letter.content
+    entries = letter.content if isinstance(letter.content, Content) else None
     return {
         "id": letter.id,
         "source": letter.source,
-        "readable": content is not None,
-        "conv": content and content.conv,
-        "first": content and content.first,
-        "last": content and content.last,
+        "readable": letter.content is not None,
+        "conv": entries and entries.conv,
+        "first": entries and entries.first,
+        "last": entries and entries.last,
+        "packet": letter.content.packet if isinstance(letter.content, Unsettled) else None,
         "reason": letter.reason,
         "age": age_s(letter),
         "received": letter.received,

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import click
 
-from imclient.admin.dead_letters import DeadLetter
+from imclient.admin.dead_letters import DeadLetter, Unsettled
+from imclient.admin.deployed import AwsRefusedError, Deployed, local_stack, stack_of_account
 from imclient.admin.queues import Queues, queues_of_account, queues_of_local_stack
-from imclient.admin.redrive import AwsRefusedError, Outcome
+from imclient.admin.redrive import Outcome
 from imclient.cli.options import EnvironmentProblem, stack_at, stack_file_option
 from imclient.errors import StackError
 from imclient.printable import printable
+from imclient.stack import Stack
 
 _OPTIONS = (
     click.option("--stack", "name", help="The CloudFormation stack, such as serverless-im."),
@@ -34,15 +36,34 @@ def which_stack(command: Callable[..., None]) -> Callable[..., None]:
 
 def queues_of(name: str | None, region: str | None, profile: str | None, stack_file: Path) -> Queues:
     """The queues of the stack that is meant, or the command ends with exit code 2."""
-    try:
+    with ends_without_a_stack():
         if name is not None:
             return queues_of_account(name, region=region, profile=profile)
-        if region is not None or profile is not None:
-            raise click.UsageError("--region and --profile go with --stack")
-        stack = stack_at(stack_file)
-        if not stack.endpoint:
-            raise EnvironmentProblem(f"{stack_file} names no local stack; say which with --stack")
-        return queues_of_local_stack(stack)
+        return queues_of_local_stack(_local(region, profile, stack_file))
+
+
+def deployed(name: str | None, region: str | None, profile: str | None, stack_file: Path) -> Deployed:
+    """The stack that is meant, or the command ends with exit code 2."""
+    with ends_without_a_stack():
+        if name is not None:
+            return stack_of_account(name, region=region, profile=profile)
+        return local_stack(_local(region, profile, stack_file))
+
+
+def _local(region: str | None, profile: str | None, stack_file: Path) -> Stack:
+    if region is not None or profile is not None:
+        raise click.UsageError("--region and --profile go with --stack")
+    stack = stack_at(stack_file)
+    if not stack.endpoint:
+        raise EnvironmentProblem(f"{stack_file} names no local stack; say which with --stack")
+    return stack
+
+
+@contextmanager
+def ends_without_a_stack() -> Iterator[None]:
+    """Ends the command with exit code 2 when the stack is not usable."""
+    try:
+        yield
     except StackError as error:
         raise EnvironmentProblem(str(error)) from error
 
@@ -66,6 +87,8 @@ def described(letter: DeadLetter) -> str:
     content = letter.content
     if content is None:
         what = f"unreadable, from {letter.source or 'nobody knows where'}"
+    elif isinstance(content, Unsettled):
+        what = f"{printable(content.packet)} {content.source}"
     else:
         seqs = f"{content.first}" if content.first == content.last else f"{content.first}-{content.last}"
         what = f"{printable(content.conv)} {seqs} {content.source}"

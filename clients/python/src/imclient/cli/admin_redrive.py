@@ -58,8 +58,8 @@ def redrive(
             letters.look(Choice(conv=conv, ids=drop or only))
         outcome, word = letters.outcome, f"would be {word}"
         if not drop:
-            outcome.unreadable = [letter for letter in outcome.done if letter.content is None]
-            outcome.done = [letter for letter in outcome.done if letter.content is not None]
+            outcome.unreadable = [letter for letter in outcome.done if queues.home(letter) is None]
+            outcome.done = [letter for letter in outcome.done if queues.home(letter) is not None]
         for letter in outcome.done:
             click.echo(f"{word}: {described(letter)}")
     else:
