@@ -78,7 +78,8 @@ def serve_batch(event: Event, context: Context, aside: Aside, work: Work[M]) -> 
     """
     started = time.perf_counter()
     batch = _Batch(context, aside, work)
-    if old := [record for record in event["Records"] if _receives(record) >= DIED_AFTER and _age_s(record) > DIED_AGE_S]:
+    old = [record for record in event["Records"] if _receives(record) >= DIED_AFTER and _age_s(record) > DIED_AGE_S]
+    if old:
         # Said first: a function that dies with them says nothing, and they come again only every few minutes.
         receives = max(map(_receives, old))
         log.error("still failing", receives=receives, messages=len(old), lambda_request_id=context.aws_request_id)
