@@ -118,7 +118,7 @@ async def queues_are_empty(stack: Stack, within_s: float) -> None:
     """Wait until no entry is on its way any more: not in a queue, not in a function. None may be in the dead-letter
     queue."""
     sqs = stack.cloud.client("sqs")
-    urls = (stack.outputs["FanoutQueueUrl"], stack.outputs["BroadcastQueueUrl"])
+    urls = [stack.outputs[f"{name}QueueUrl"] for name in ("Fanout", "Broadcast", "Express", "ExpressParts")]
     deadline = time.monotonic() + within_s
     quiet = 0
     while quiet < 2:
@@ -131,13 +131,13 @@ async def queues_are_empty(stack: Stack, within_s: float) -> None:
 
 
 @contextmanager
-def fan_out_held_up(stack: Stack) -> Iterator[None]:
+def fan_out_held_up(stack: Stack, queue: str = "FanoutQueueUrl") -> Iterator[None]:
     """Entries wait in the queue as long as the context lasts, and then come together."""
     functions = stack.cloud.client("lambda")
     (fan_out,) = (
         source["UUID"]
         for source in functions.list_event_source_mappings()["EventSourceMappings"]
-        if source["EventSourceArn"].split(":")[-1] == stack.outputs["FanoutQueueUrl"].split("/")[-1]
+        if source["EventSourceArn"].split(":")[-1] == stack.outputs[queue].split("/")[-1]
     )
     functions.update_event_source_mapping(UUID=fan_out, Enabled=False)
     try:

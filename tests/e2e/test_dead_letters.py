@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +14,13 @@ from imclient.cli import main
 from local import Stack
 from local.cloud import REGION, ROOT_CREDENTIALS
 from local.stack_file import write_stack_file
+from tests.e2e.crowd import fan_out_held_up
 from tests.e2e.talker import Talker
 
 pytestmark = pytest.mark.e2e
 
 CONV, GROUP = "d:dave:dora", "g:redrive"
 PATIENCE_S = 60.0
-
-
-@contextmanager
-def no_fan_out(stack: Stack) -> Iterator[None]:
-    """Nobody takes from the fan-out queue."""
-    functions = stack.cloud.client("lambda")
-    mappings = functions.list_event_source_mappings()["EventSourceMappings"]
-    name = stack.outputs["FanoutQueueUrl"].rpartition("/")[2]
-    (mapping,) = [one["UUID"] for one in mappings if one["EventSourceArn"].endswith(f":{name}")]
-    functions.update_event_source_mapping(UUID=mapping, Enabled=False)
-    try:
-        yield
-    finally:
-        functions.update_event_source_mapping(UUID=mapping, Enabled=True)
 
 
 def fail_again_and_again(stack: Stack) -> None:
@@ -72,7 +57,7 @@ def is_done(stack: Stack) -> bool:
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     return not any(
         int(count)
-        for queue in ("FanoutQueueUrl", "BroadcastQueueUrl")
+        for queue in ("FanoutQueueUrl", "BroadcastQueueUrl", "ExpressQueueUrl", "ExpressPartsQueueUrl")
         for count in sqs.get_queue_attributes(QueueUrl=stack.outputs[queue], AttributeNames=names)[
             "Attributes"
         ].values()
@@ -121,7 +106,7 @@ def test_members_get_what_was_dead_once_and_in_order_however_often_it_is_moved(s
     with Talker(stack, "dora") as dora, Talker(stack, "dave") as dave:
         dora.ok("group.create", {"gid": "redrive", "name": "Redrive", "members": ["dave"]})
         assert until_seq(dave, GROUP, 1) == [1]
-        with no_fan_out(stack):
+        with fan_out_held_up(stack):
             for i in range(1, 4):
                 dora.say(f"Message {i}", f"c{i}", to="dave")
             queued = bodies(stack)
@@ -185,6 +170,25 @@ def test_what_a_function_cannot_read_is_dead_at_once_and_fails_no_other_message(
         assert im("redrive").exit_code == 1
         assert [d["id"] for d in dead(stack)] == [letter["id"]]
         assert im("redrive", "--drop", letter["id"], "--yes").exit_code == 0
+
+
+def test_a_red_packet_that_was_dead_goes_back_to_its_own_queue(stack: Stack) -> None:
+    with Talker(stack, "drew") as drew, Talker(stack, "dale") as dale:
+        with fan_out_held_up(stack, "ExpressQueueUrl"):
+            packet = {"conv": "d:dale:drew", "cmid": "p1", "kind": "direct", "total": 100}
+            sent = drew.ok("redpacket.create", packet)
+            sqs, url = stack.cloud.client("sqs"), stack.outputs["ExpressQueueUrl"]
+            (queued,) = sqs.receive_message(QueueUrl=url, MessageSystemAttributeNames=["All"])["Messages"]
+            bury(stack, queued["Body"], queued["Attributes"]["MessageGroupId"], "packet")
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=queued["ReceiptHandle"])
+        (letter,) = dead(stack)
+        assert (letter["source"], letter["conv"], letter["first"]) == ("express", "d:dale:drew", sent["seq"])
+
+        with fan_out_held_up(stack):
+            moved = im("redrive")
+            assert (moved.exit_code, moved.output.splitlines()[-1]) == (0, "1 moved")
+            assert dale.entry()["seq"] == sent["seq"]
+        until_done(stack)
 
 
 def test_a_stack_is_found_by_its_name_too(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

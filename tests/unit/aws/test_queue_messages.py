@@ -1,4 +1,4 @@
-"""Messages of the fan-out queue."""
+"""Messages of the fan-out queues."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from im.aws.failures import NotQueued
 from im.aws.queue import FanoutQueue, Queued, decode, encode
-from im.aws.queue_messages import MAX_ID, NewerMessage, UnreadableMessage
+from im.aws.queue_messages import MAX_ID, NewerMessage, UnreadableMessage, queue_name
 from im.domain.entries import MAX_BODY_BYTES, Entry, Forwarded
 from im.domain.ids import Cmid, ConnectionId, ConvId, Seq, UserId
 from im.domain.message_state import Edited, Reaction, State
@@ -139,13 +140,22 @@ def test_a_message_of_an_earlier_version_is_read(name: str) -> None:
 
 
 class Client:
-    """Takes what is sent."""
+    """Takes what is sent; nothing for the queue that is broken."""
 
-    def __init__(self) -> None:
+    def __init__(self, broken: str = "") -> None:
         self.sent: list[dict[str, Any]] = []
+        self.requests = 0
+        self.broken = broken
 
     def send_message(self, **message: Any) -> None:
         self.sent.append(message)
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        self.requests += 1
+        if QueueUrl == self.broken:
+            return {"Failed": [{"Id": one["Id"], "Code": "InternalError"} for one in Entries]}
+        self.sent += [{"QueueUrl": QueueUrl, **one} for one in Entries]
+        return {}
 
 
 @pytest.mark.parametrize("conv", ["g:a", "d:alice:bob", f"d:{'a' * 64}:{'b' * 64}", f"d:{'a' * 60}:{'b' * 63}"])
@@ -174,6 +184,77 @@ def test_long_names_stay_apart() -> None:
 
     assert len({m["MessageGroupId"] for m in client.sent}) == 2
     assert len({m["MessageDeduplicationId"] for m in client.sent}) == 2
+
+
+def test_what_overtakes_goes_to_a_queue_of_its_own_whoever_queues_it() -> None:
+    """Under the same names there as here: the auditor's repeat is dropped."""
+    client = Client()
+    queue = FanoutQueue(client, "https://queue", "https://express")  # type: ignore[arg-type]
+    text = Entry(ConvId("g:a"), Seq(1), 1, Seq(0), "text", UserId("alice"), 5, "{}")
+    packet = replace(text, seq=Seq(2), n=2, kind="redpacket")
+    for entry in (text, packet):
+        queue.put(entry, None)
+        queue.put_for(UserId("bob"), Queued(entry, None))
+    queue.put_found([text, packet])
+
+    sent = [(m["QueueUrl"], decode(m["MessageBody"]).entry.seq) for m in client.sent]
+    assert sorted(sent) == [("https://express", 2)] * 3 + [("https://queue", 1)] * 3
+    for entry in (text, packet):
+        by_function, _, by_auditor = [m for m in client.sent if decode(m["MessageBody"]).entry == entry]
+        for name in ("MessageGroupId", "MessageDeduplicationId"):
+            assert by_function[name] == by_auditor[name]
+
+
+def test_what_is_found_keeps_its_order_in_each_queue() -> None:
+    client = Client()
+    queue = FanoutQueue(client, "https://queue", "https://express")  # type: ignore[arg-type]
+    kinds = ["redpacket" if seq % 3 == 0 else "text" for seq in range(1, 61)]
+    queue.put_found(
+        [
+            Entry(ConvId("g:a"), Seq(i + 1), i + 1, Seq(0), kind, UserId("alice"), 5, "{}")
+            for i, kind in enumerate(kinds)
+        ]
+    )
+
+    for url, kind in (("https://queue", "text"), ("https://express", "redpacket")):
+        seqs = [decode(m["MessageBody"]).entry.seq for m in client.sent if m["QueueUrl"] == url]
+        assert seqs == [i + 1 for i in range(60) if kinds[i] == kind]
+    assert client.requests == 6, "40 and 20, ten at a time"
+
+
+@pytest.mark.parametrize("broken", ["https://queue", "https://express"])
+def test_a_queue_that_takes_nothing_holds_up_no_other(broken: str) -> None:
+    client = Client(broken)
+    queue = FanoutQueue(client, "https://queue", "https://express")  # type: ignore[arg-type]
+    text = Entry(ConvId("g:a"), Seq(1), 1, Seq(0), "text", UserId("alice"), 5, "{}")
+
+    with pytest.raises(NotQueued, match="InternalError"):
+        queue.put_found([text, replace(text, seq=Seq(2), n=2, kind="redpacket")])
+
+    assert [m["QueueUrl"] for m in client.sent] == [{"https://queue", "https://express"}.difference({broken}).pop()]
+
+
+def test_who_has_one_queue_sends_everything_there() -> None:
+    client = Client()
+    queue = FanoutQueue(client, "https://express")  # type: ignore[arg-type]
+    packet = Entry(ConvId("g:a"), Seq(1), 1, Seq(0), "redpacket", UserId("alice"), 5, "{}")
+    queue.put(packet, None)
+    queue.put_for(UserId("bob"), Queued(packet, None))
+    queue.put_found([packet])
+
+    assert {m["QueueUrl"] for m in client.sent} == {"https://express"}
+
+
+@pytest.mark.parametrize(
+    "queue",
+    [
+        "https://sqs.eu-central-1.amazonaws.com/123456789012/im-express.fifo",
+        "http://127.0.0.1:4566/000000000000/im-express.fifo",
+        "arn:aws:sqs:eu-central-1:123456789012:im-express.fifo",
+    ],
+)
+def test_a_queue_is_known_by_its_url_and_by_its_arn(queue: str) -> None:
+    assert queue_name(queue) == "im-express.fifo"
 
 
 def test_a_message_carries_every_field_of_its_entry() -> None:

@@ -17,6 +17,8 @@ GOOD = {
     "CONNECTIONS_ENDPOINT": "https://api.example/v1",
     "FANOUT_QUEUE_URL": "https://sqs.example/fanout.fifo",
     "BROADCAST_QUEUE_URL": "https://sqs.example/broadcast.fifo",
+    "EXPRESS_QUEUE_URL": "https://sqs.example/express.fifo",
+    "EXPRESS_PARTS_QUEUE_URL": "https://sqs.example/express-parts.fifo",
     "REDELIVERY_QUEUE_URL": "https://sqs.example/redelivery",
     "DEAD_LETTER_QUEUE_URL": "https://sqs.example/dead.fifo",
     "REDELIVER_AFTER_SECONDS": "10",
@@ -119,13 +121,21 @@ def test_the_environment_is_the_process_s_own(monkeypatch: pytest.MonkeyPatch) -
             },
         ),
         (
+            wiring.express,
+            {
+                *("CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "AUDIENCE_TABLE"),
+                *("CONNECTIONS_ENDPOINT", "EXPRESS_QUEUE_URL", "EXPRESS_PARTS_QUEUE_URL"),
+                *("REDELIVERY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "REDELIVER_AFTER_SECONDS"),
+            },
+        ),
+        (
             wiring.redelivery,
             {
                 *("CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT"),
                 *("REDELIVERY_QUEUE_URL", "REDELIVER_AFTER_SECONDS"),
             },
         ),
-        (wiring.auditor, {"FANOUT_QUEUE_URL"}),
+        (wiring.auditor, {"FANOUT_QUEUE_URL", "EXPRESS_QUEUE_URL"}),
     ],
 )
 def test_a_function_does_not_start_without_what_it_needs(build: Callable[[Settings], object], needs: set[str]) -> None:
