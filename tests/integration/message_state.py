@@ -19,7 +19,7 @@ Data = dict[str, Any]
 DIRECT = "d:alice:bob"
 GROUP = "g:g"
 CHANGES = ("edit", "recall", "reaction", "pin")
-MESSAGES = ("text", "custom", "merged")
+MESSAGES = ("text", "custom", "merged", "redpacket")
 NAMED = 16
 """Reactions of one message that name their user."""
 FROM_THE_END = 2**53 - 1

@@ -47,10 +47,9 @@ class PacketStream:
 
     def follow(self, batch: int = 100) -> None:
         """Let settlement have the stream; what raises stays in it."""
-        shape = sample("settlement")["Records"][0]
         while self.records:
             some = self.records[:batch]
-            self._house.call("settlement", {"Records": [_record(shape, images) for images in some]})
+            self._house.call("settlement", {"Records": [change_record(*images) for images in some]})
             del self.records[: len(some)]
 
     def settle_queue(self) -> None:
@@ -101,9 +100,8 @@ def _packet_keys(call: Call) -> list[Mapping[str, Any]]:
     return [{"pk": key["pk"], "sk": key["sk"]} for key in keys if key["sk"] == {"S": "META"}]
 
 
-def _record(shape: Item, images: Images) -> Item:
-    before, after = images
+def change_record(before: Item, after: Item) -> Item:
+    """A record of the stream: a packet has changed."""
+    shape: Item = sample("settlement")["Records"][0]
     keys = {"pk": after["pk"], "sk": after["sk"]}
-    return copy.deepcopy(shape) | {
-        "dynamodb": shape["dynamodb"] | {"Keys": keys, "OldImage": before, "NewImage": after}
-    }
+    return shape | {"dynamodb": shape["dynamodb"] | {"Keys": keys, "OldImage": before, "NewImage": after}}

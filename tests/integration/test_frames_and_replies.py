@@ -86,6 +86,16 @@ def fanout(house: House) -> None:
     }
 
 
+def express(house: House) -> None:
+    bob = house.connect("bob")
+
+    assert house.call("express", sample("express")) == {"batchItemFailures": []}
+
+    assert [(e["kind"], e["body"]["greeting"]) for push in bob.got("entries") for e in push["entries"]] == [
+        ("redpacket", "Happy birthday!")
+    ]
+
+
 def broadcast(house: House) -> None:
     alice, bob = house.connect("alice"), house.connect("bob")
     alice.ok("group.create", {"gid": "friends", "name": "Friends", "members": ["bob"]})
@@ -123,6 +133,7 @@ SAMPLES: dict[str, Callable[[House], None]] = {
     "disconnect": disconnect,
     "fanout": fanout,
     "broadcast": broadcast,
+    "express": express,
     "redelivery": redelivery,
     "audit": audit,
     "ping": frame("connect", "ping", {"ts", "inbox"}),
@@ -153,6 +164,7 @@ def test_a_sample_event_drives_its_function(house: House, name: str) -> None:
     [
         ("fanout", lambda body: queue.encode(queue.decode(body))),
         ("broadcast", lambda body: part_queue.encode(part_queue.decode(body))),
+        ("express", lambda body: queue.encode(queue.decode(body))),
         ("redelivery", lambda body: check_queue.encode(check_queue.decode(body))),
     ],
 )
@@ -247,6 +259,7 @@ def test_an_upgrade_without_a_query_is_refused(house: House) -> None:
         (request("$disconnect", "ping"), error("unknown_route")),
         (request("fanout", "ping"), error("unknown_route")),
         (request("broadcast", "ping"), error("unknown_route")),
+        (request("express", "ping"), error("unknown_route")),
         (request("authorizer", "ping"), error("unknown_route")),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else value["code"],
