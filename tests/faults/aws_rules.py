@@ -2,8 +2,9 @@
 
 DynamoDB, as its developer guide says under "Constraints" and in the messages of its ValidationException: sizes of keys
 and items, empty keys and sets, numbers, names and values of expressions that are not used or not there, bounds the
-wrong way round, one item twice in one request, items a request. SQS, under "Message quotas": characters, sizes, ids.
-The connection API: frames of 32 KiB.
+wrong way round, pages that begin outside of them, one item twice in one request, one attribute twice in one update,
+items a request, what a write may return, consistent reads of an index. SQS, under "Message quotas": characters, sizes,
+ids. The connection API: frames of 32 KiB.
 """
 
 from __future__ import annotations
@@ -85,6 +86,12 @@ def dynamodb(operation: str, request: Request) -> None:
             _several([{"of": {"S": part["TableName"]}} | _key_of(part) for part in parts], MAX_TRANSACTION)
             for part in parts:
                 _one(part)
+        case "put_item" | "delete_item":
+            require(request.get("ReturnValues", "NONE") in {"NONE", "ALL_OLD"}, "a value that only an update returns")
+            _one(request)
+        case "query" if "IndexName" in request:
+            require(not request.get("ConsistentRead"), "a consistent read of a global index")
+            _one(request)
         case _:
             _one(request)
 
@@ -118,15 +125,33 @@ def _one(request: Request) -> None:
     require(used == set(names) | set(values), f"names and values {sorted(used ^ (set(names) | set(values)))}")
     for value in values.values():
         _check_value(value, 0)
-    _check_bounds(request.get("KeyConditionExpression", ""), values)
     start = request.get("ExclusiveStartKey")
     if start is not None:
         _check_key(start)
+    _check_bounds(request.get("KeyConditionExpression", ""), values, start)
+    _check_update(request.get("UpdateExpression", ""), names)
 
 
-def _check_bounds(condition: str, values: Request) -> None:
+def _check_update(expression: str, names: Request) -> None:
+    clauses = re.split(r"\b(SET|REMOVE|ADD|DELETE)\b", expression)
+    changed = [
+        names.get(path, path)
+        for clause, part in zip(clauses[1::2], clauses[2::2], strict=True)
+        for path in re.findall(r"([#\w.]+) = " if clause == "SET" else r"(?<![#:\w.])[#\w.]+", part)
+    ]
+    require(len(set(changed)) == len(changed), f"one attribute twice in {expression}")
+    require(not {"pk", "sk"} & set(changed), f"a key is changed by {expression}")
+
+
+def _check_bounds(condition: str, values: Request, start: Request | None) -> None:
     for key, low in re.findall(r"(pk|sk) = (:\w+)", condition):
         _check_key({key: values[low]})
+    if (begins := re.search(r"begins_with\(sk, (:\w+)\)", condition)) and start is not None:
+        require(
+            start["sk"]["S"].startswith(values[begins.group(1)]["S"]), f"a page from {start}, outside of its bounds"
+        )
+    if start is not None and (of := re.search(r"pk = (:\w+)", condition)):
+        require(start["pk"] == values[of.group(1)], f"a page from {start}, outside of its bounds")
     if between := re.search(r"sk BETWEEN (:\w+) AND (:\w+)", condition):
         low, high = (values[name]["S"].encode() for name in between.groups())
         require(low <= high, f"BETWEEN {low!r} AND {high!r}")

@@ -35,6 +35,8 @@ ERRORS: Final = {
     "execute-api": "InternalServerErrorException",
     "secretsmanager": "InternalServiceError",
 }
+READ_BY_THE_HOUSE: Final = frozenset({"GetItem", "Query"})
+
 THROTTLES: Final = {"execute-api": ("LimitExceededException", 429)}
 
 
@@ -85,21 +87,27 @@ class Injector:
         self.monkeypatch.setattr(client, "_make_api_call", make_api_call)
 
     def _shorten_taking(self) -> None:
-        """SQS is asked for messages when there are some."""
+        """SQS is asked for messages when there are some; packets are read for their stream the short way."""
         house, take, dead = self.house, self.house.take, self.house.dead
-        whole_way = house.sqs._make_api_call
+        whole_way, take_packet = house.sqs._make_api_call, house.packets.take
 
-        def take_some(batch: int = 10, *, parts: bool = False) -> list[dict[str, Any]]:
-            url = house.parts_url if parts else house.queue_url
-            return take(batch, parts=parts) if shortcut.has_messages(url) else []
+        def take_some(batch: int = 10, *, parts: bool = False, express: bool = False) -> list[dict[str, Any]]:
+            url = house._fed_from(parts=parts, express=express)
+            return take(batch, parts=parts, express=express) if shortcut.has_messages(url) else []
 
         def make_api_call(operation: str, params: dict[str, Any]) -> Any:
             if operation == "DeleteMessage":
                 return shortcut.call_queues(operation, params)[1]
             return whole_way(operation, params)
 
+        def read(operation: str, params: dict[str, Any]) -> Any:
+            assert operation in READ_BY_THE_HOUSE
+            return shortcut.call_tables(operation, params)[1]
+
         house.take = take_some  # type: ignore[method-assign]
+        house.packets.take = lambda: take_packet() if shortcut.has_messages(house.packets.queue_url) else None  # type: ignore[method-assign]
         self.monkeypatch.setattr(house.sqs, "_make_api_call", make_api_call)
+        self.monkeypatch.setattr(house.dynamodb, "_make_api_call", read)
         house.dead = lambda: dead() if shortcut.has_messages(house.dead_url) else []  # type: ignore[method-assign]
 
     @contextmanager
@@ -156,9 +164,10 @@ class Injector:
         return 0.0
 
     def _tell_of_the_first(self, call: Call, answer: dict[str, Any]) -> None:
-        """The house hears of the second try alone. What the first has put is in the stream all the same, and a check is
-        in its queue twice."""
+        """The house hears of the second try alone. What the first has written is in the streams all the same, and a
+        check is in its queue twice."""
         if self._had_effect and "Error" in answer:
+            self.house.packets.note(call)
             self.house.stream += [item for item in _put_items(call) if item["sk"]["S"].startswith("MSG#")]
         if self._had_effect and call.params.get("QueueUrl") == self.house.checks_url:
             self.house.checks.append(self.house.checks[-1])

@@ -4,79 +4,22 @@ it: a client sends the same frame on another connection, SQS and the stream brin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 from typing import Any, Final
 
 import jwt
 
 from im.domain import group_rules
 from im.flows import broadcast
+from tests.faults.flow import Act, Again, Data, Flow, Prepare, batch, behind, done_before, frame, queued, text
+from tests.faults.packet_flows import PACKETS
 from tests.faults.world import DIRECT, LARGE, LARGE_MEMBERS, SMALL, Said, World
 from tests.integration.house import Crash, sample
-
-Data = dict[str, Any]
-Act = Callable[[World], Said]
-Again = Callable[[World, Said], Said]
-Prepare = Callable[[World], None]
 
 LATER: Final = 10**13
 TWO_AT_ONCE: Final = ((group_rules, "MAX_PER_CHANGE", 2),)
 SMALL_PARTS: Final = ((broadcast, "PART_MEMBERS", 4),)
 """The large group of six is pushed to in two parts."""
-
-
-@dataclass(frozen=True)
-class Flow:
-    """One thing that a function does."""
-
-    name: str
-    function: str
-    act: Act
-    again: Again
-    covers: str
-    """The operation, or the function."""
-    prepare: Prepare = lambda _: None
-    who: str = ""
-    """The user whose frame it is."""
-    settings: Sequence[tuple[Any, str, Any]] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    pending: bool = False
-    """Whether its preparation leaves work in the queues or the stream."""
-    in_parts: bool = False
-    """Whether it may stay half done when nobody does it again."""
-    over: frozenset[str] = frozenset()
-    """What its repeat may be refused with: then it was done, and cannot be done twice."""
-    tells: Callable[[Data], Any] = lambda data: data
-    """What of the data of its reply must be the same, whoever asks how often."""
-
-
-def _frame(
-    name: str,
-    who: str,
-    op: str,
-    data: Data,
-    *,
-    again_by: str | None = None,
-    prepare: Prepare = lambda _: None,
-    **more: Any,
-) -> Flow:
-    other = again_by or (who if " " in who else f"{who} phone")
-
-    def prepared(world: World) -> None:
-        world.client(other)
-        prepare(world)
-
-    return Flow(
-        name=name,
-        function=op.partition(".")[0],
-        act=lambda world: world.ask(who, op, data),
-        again=lambda world, _: world.ask(other, op, data),
-        covers=op,
-        prepare=prepared,
-        who=who.partition(" ")[0],
-        **more,
-    )
 
 
 # ---- connections -----------------------------------------------------------------------------------------------------
@@ -142,8 +85,8 @@ CONNECTIONS: Final = (
     Flow("connect after a loss", "connect", _knock("erin"), _knock_again("erin"), "connect", _lose("erin")),
     Flow("disconnect", "connect", _hang_up("alice"), lambda world, _: _hang_up("alice")(world), "connect"),
     Flow("disconnect the last", "connect", _hang_up("erin"), lambda world, _: _hang_up("erin")(world), "connect"),
-    _frame("ping", "alice", "connect.ping", {}, tells=lambda _: None),
-    _frame(
+    frame("ping", "alice", "connect.ping", {}, tells=lambda _: None),
+    frame(
         "ping without a slot",
         "carol",
         "connect.ping",
@@ -154,8 +97,8 @@ CONNECTIONS: Final = (
         in_parts=True,
         pending=True,
     ),
-    _frame("logout", "alice", "connect.logout", {}, again_by="alice", in_parts=True),
-    _frame("logout everywhere", "bob", "connect.logout", {"devices": "all"}, again_by="bob", in_parts=True),
+    frame("logout", "alice", "connect.logout", {}, again_by="alice", in_parts=True),
+    frame("logout everywhere", "bob", "connect.logout", {"devices": "all"}, again_by="bob", in_parts=True),
 )
 
 
@@ -176,33 +119,12 @@ def _deaf(world: World, name: str) -> None:
 # ---- messages --------------------------------------------------------------------------------------------------------
 
 
-def _text(cmid: str, **more: Any) -> Data:
-    return {"cmid": cmid, "kind": "text", "body": {"text": f"Text of {cmid}."}} | more
-
-
 def _place(data: Data) -> Data:
     return {name: data[name] for name in ("conv", "seq", "n")}
 
 
-def _done_before(op: str, who: str, data: Data) -> Prepare:
-    def prepare(world: World) -> None:
-        world.link(who).ok(op, data)
-
-    return prepare
-
-
 def _message(name: str, who: str, op: str, data: Data, **more: Any) -> Flow:
-    return _frame(name, who, f"message.{op}", data, tells=_place, **more)
-
-
-def _behind(flow: Flow) -> Flow:
-    """Its function reads the end of the log from a replica that lags behind: somebody else was faster."""
-
-    def act(world: World) -> Said:
-        with world.lagging():
-            return flow.act(world)
-
-    return replace(flow, name=f"{flow.name} too late", act=act)
+    return frame(name, who, f"message.{op}", data, tells=_place, **more)
 
 
 EDIT: Final = {"conv": DIRECT, "seq": 3, "body": {"text": "How are you doing?"}}
@@ -219,15 +141,15 @@ def _said_much(world: World) -> None:
 
 
 MESSAGES: Final = (
-    _message("send direct", "alice", "send", _text("m", to="bob")),
-    _behind(_message("send", "alice", "send", _text("m", conv=SMALL))),
-    _behind(_message("pin", "alice", "pin", {"conv": DIRECT, "seq": 3, "on": True})),
-    _message("send to a stranger", "frank", "send", _text("m", to="gus")),
-    _message("send to a group", "carol", "send", _text("m", conv=SMALL)),
-    _message("send to a large group", "erin", "send", _text("m", conv=LARGE)),
-    _message("answer", "bob", "send", _text("m", conv=DIRECT, reply_to=3)),
-    _message("mention some", "alice", "send", _text("m", conv=SMALL, mentions=["bob", "carol"])),
-    _message("mention all", "alice", "send", _text("m", conv=LARGE, mentions=["@all"])),
+    _message("send direct", "alice", "send", text("m", to="bob")),
+    behind(_message("send", "alice", "send", text("m", conv=SMALL))),
+    behind(_message("pin", "alice", "pin", {"conv": DIRECT, "seq": 3, "on": True})),
+    _message("send to a stranger", "frank", "send", text("m", to="gus")),
+    _message("send to a group", "carol", "send", text("m", conv=SMALL)),
+    _message("send to a large group", "erin", "send", text("m", conv=LARGE)),
+    _message("answer", "bob", "send", text("m", conv=DIRECT, reply_to=3)),
+    _message("mention some", "alice", "send", text("m", conv=SMALL, mentions=["bob", "carol"])),
+    _message("mention all", "alice", "send", text("m", conv=LARGE, mentions=["@all"])),
     _message("forward one", "bob", "forward", {"cmid": "f", "conv": SMALL, "source": DIRECT, "seqs": [3]}),
     _message("forward several", "carol", "forward", {"cmid": "f", "to": "frank", "source": SMALL, "seqs": [3, 4]}),
     _message("edit", "alice", "edit", EDIT),
@@ -242,11 +164,11 @@ MESSAGES: Final = (
     _message("pin", "bob", "pin", {"conv": SMALL, "seq": 3, "on": True}),
     _message("unpin", "bob", "pin", {"conv": DIRECT, "seq": 1, "on": False}),
     _message("change nothing", "alice", "pin", {"conv": DIRECT, "seq": 1, "on": True, "cmid": "p"}),
-    _frame("delete", "bob", "message.delete", {"conv": DIRECT, "seqs": [1, 3]}),
-    _frame("delete more", "carol", "message.delete", {"conv": SMALL, "up_to": 4},
-           prepare=_done_before("message.delete", "carol", {"conv": SMALL, "seqs": [3]})),
-    _frame("typing", "alice", "message.typing", {"conv": DIRECT, "on": True}),
-    _frame("typing in a group", "carol", "message.typing", {"conv": SMALL, "on": True}),
+    frame("delete", "bob", "message.delete", {"conv": DIRECT, "seqs": [1, 3]}),
+    frame("delete more", "carol", "message.delete", {"conv": SMALL, "up_to": 4},
+           prepare=done_before("message.delete", "carol", {"conv": SMALL, "seqs": [3]})),
+    frame("typing", "alice", "message.typing", {"conv": DIRECT, "on": True}),
+    frame("typing in a group", "carol", "message.typing", {"conv": SMALL, "on": True}),
 )  # fmt: skip
 
 
@@ -254,7 +176,7 @@ MESSAGES: Final = (
 
 
 def _sync(name: str, who: str, op: str, data: Data, **more: Any) -> Flow:
-    return _frame(name, who, f"sync.{op}", data, **more)
+    return frame(name, who, f"sync.{op}", data, **more)
 
 
 def _row(row: Data) -> Data:
@@ -264,8 +186,8 @@ def _row(row: Data) -> Data:
 
 def _unread(world: World) -> None:
     """Frank hears from two, and in no group."""
-    world.link("alice").ok("message.send", _text("u1", to="frank"))
-    world.link("bob").ok("message.send", _text("u2", to="frank"))
+    world.link("alice").ok("message.send", text("u1", to="frank"))
+    world.link("bob").ok("message.send", text("u2", to="frank"))
 
 
 SYNC: Final = (
@@ -297,11 +219,11 @@ SYNC: Final = (
 
 
 def _group(name: str, who: str, op: str, data: Data, **more: Any) -> Flow:
-    return _frame(name, who, f"group.{op}", data, **more)
+    return frame(name, who, f"group.{op}", data, **more)
 
 
 def _set(**settings: Any) -> Prepare:
-    return _done_before("group.update", "alice", {"conv": SMALL} | settings)
+    return done_before("group.update", "alice", {"conv": SMALL} | settings)
 
 
 def _asked(world: World) -> None:
@@ -331,7 +253,7 @@ GROUPS: Final = (
     _group("invite into a large one", "erin", "invite", {"conv": LARGE, "users": ["frank"]}, tells=_nothing),
     _group("remove", "bob", "remove", SMALL_NAME | {"users": ["carol"]}, tells=_nothing),
     _group("remove in parts", "alice", "remove", SMALL_NAME | {"users": ["erin", "carol", "bob"]}, tells=_nothing,
-           prepare=_done_before("group.invite", "alice", SMALL_NAME | {"users": ["erin"]}),
+           prepare=done_before("group.invite", "alice", SMALL_NAME | {"users": ["erin"]}),
            settings=TWO_AT_ONCE, in_parts=True),
     _group("remove from a large one", "alice", "remove", {"conv": LARGE, "users": ["erin"]}, tells=_nothing),
     _group("join", "frank", "join", SMALL_NAME, prepare=_set(join_mode="open")),
@@ -343,7 +265,7 @@ GROUPS: Final = (
     _group("leave a large one", "erin", "leave", {"conv": LARGE}),
     _group("leave as the last", "frank", "leave", {"conv": "g:own"}, prepare=_alone, in_parts=True),
     _group("leave what is dissolved", "carol", "leave", SMALL_NAME,
-           prepare=_done_before("group.dissolve", "alice", SMALL_NAME)),
+           prepare=done_before("group.dissolve", "alice", SMALL_NAME)),
     _group("role", "alice", "role", SMALL_NAME | {"user": "carol", "role": "admin"}),
     _group("transfer", "alice", "transfer", SMALL_NAME | {"user": "bob"}),
     _group("mute", "bob", "mute", SMALL_NAME | {"user": "carol", "until": LATER}),
@@ -361,57 +283,9 @@ GROUPS: Final = (
 # ---- what is queued --------------------------------------------------------------------------------------------------
 
 
-def _deliver(*, parts: bool = False) -> Act:
-    """SQS brings a batch; what is reported as failed is not done."""
-
-    def act(world: World) -> Said:
-        try:
-            failed = world.house.deliver(world.notes["records"], parts=parts)
-        except Crash:
-            return Said(None)
-        if failed:
-            return Said({"ok": False, "error": {"code": "unavailable", "retryable": True}})
-        return Said({"ok": True, "data": {}})
-
-    return act
-
-
-def _batch(name: str, prepare: Prepare, *, parts: bool = False, **more: Any) -> Flow:
-    act = _deliver(parts=parts)
-
-    def prepared(world: World) -> None:
-        prepare(world)
-        world.notes["records"] = world.house.take(parts=parts)
-        assert world.notes["records"]
-
-    function = "broadcast" if parts else "fanout"
-    return Flow(
-        name,
-        function,
-        act,
-        lambda world, _: act(world),
-        function,
-        prepared,
-        environment={"REDELIVER_AFTER_SECONDS": "10"},
-        pending=True,
-        in_parts=True,
-        **more,
-    )
-
-
-def _queue(*frames: tuple[str, str, Data]) -> Prepare:
-    """Frames whose entries are queued and not fanned out."""
-
-    def prepare(world: World) -> None:
-        for who, op, data in frames:
-            world.link(who).ok(op, data)
-
-    return prepare
-
-
 def _repair(world: World) -> None:
     """Carol's row has failed: her part of the work comes again alone."""
-    _queue(("alice", "message.send", _text("q1", conv=SMALL, mentions=["carol"])))(world)
+    queued(("alice", "message.send", text("q1", conv=SMALL, mentions=["carol"])))(world)
 
     def fail(call: Any) -> None:
         if call.user == "carol" and call.sort_key.startswith("CONV#"):
@@ -422,37 +296,37 @@ def _repair(world: World) -> None:
 
 
 def _parts(world: World) -> None:
-    _queue(("erin", "message.send", _text("q1", conv=LARGE)))(world)
+    queued(("erin", "message.send", text("q1", conv=LARGE)))(world)
     world.house.deliver(world.house.take())
 
 
 SENDS: Final = {
-    conv: _queue(
-        ("alice", "message.send", _text("q1", conv=conv, reply_to=3)),
-        (other, "message.send", _text("q2", conv=conv, mentions=["bob"])),
+    conv: queued(
+        ("alice", "message.send", text("q1", conv=conv, reply_to=3)),
+        (other, "message.send", text("q2", conv=conv, mentions=["bob"])),
     )
     for conv, other in ((DIRECT, "bob"), (SMALL, "carol"), (LARGE, "erin"))
 }
 QUEUES: Final = (
-    _batch("fan out direct", SENDS[DIRECT]),
-    _batch("fan out to a group", SENDS[SMALL]),
-    _batch("fan out to a large group", SENDS[LARGE]),
-    _batch("fan out in parts", SENDS[LARGE], settings=SMALL_PARTS),
-    _batch("fan out several at once", _queue(
-        ("alice", "message.send", _text("q1", conv=DIRECT)), ("carol", "message.send", _text("q2", conv=SMALL)))),
-    _batch("fan out a change", _queue(("alice", "message.edit", EDIT))),
-    _batch("fan out who came", _queue(
+    batch("fan out direct", SENDS[DIRECT]),
+    batch("fan out to a group", SENDS[SMALL]),
+    batch("fan out to a large group", SENDS[LARGE]),
+    batch("fan out in parts", SENDS[LARGE], settings=SMALL_PARTS),
+    batch("fan out several at once", queued(
+        ("alice", "message.send", text("q1", conv=DIRECT)), ("carol", "message.send", text("q2", conv=SMALL)))),
+    batch("fan out a change", queued(("alice", "message.edit", EDIT))),
+    batch("fan out who came", queued(
         ("carol", "group.invite", SMALL_NAME | {"users": ["frank"]}),
-        ("frank", "message.send", _text("q1", conv=SMALL)))),
-    _batch("fan out who went", _queue(
-        ("carol", "message.send", _text("q1", conv=SMALL)),
+        ("frank", "message.send", text("q1", conv=SMALL)))),
+    batch("fan out who went", queued(
+        ("carol", "message.send", text("q1", conv=SMALL)),
         ("alice", "group.remove", SMALL_NAME | {"users": ["carol"]}))),
-    _batch("fan out what became large", _queue(
+    batch("fan out what became large", queued(
         ("carol", "group.invite", SMALL_NAME | {"users": ["erin", "frank", "gus"]}))),
-    _batch("fan out the end", _queue(("alice", "group.dissolve", SMALL_NAME))),
-    _batch("fan out the end of a large one", _queue(("alice", "group.dissolve", {"conv": LARGE}))),
-    _batch("fan out to one", _repair),
-    _batch("push a part", _parts, parts=True, settings=SMALL_PARTS),
+    batch("fan out the end", queued(("alice", "group.dissolve", SMALL_NAME))),
+    batch("fan out the end of a large one", queued(("alice", "group.dissolve", {"conv": LARGE}))),
+    batch("fan out to one", _repair),
+    batch("push a part", _parts, parts=True, settings=SMALL_PARTS),
 )  # fmt: skip
 
 
@@ -464,9 +338,9 @@ def _forgotten(world: World) -> None:
             raise Crash
 
     with world.house.watched(before=die):
-        world.ask("alice", "message.send", _text("f1", conv=SMALL, mentions=["carol"]))
+        world.ask("alice", "message.send", text("f1", conv=SMALL, mentions=["carol"]))
         world.ask("alice", "message.react", {"conv": DIRECT, "seq": 2, "emoji": "👍", "on": True})
-    world.link("bob").ok("message.send", _text("f2", conv=DIRECT))
+    world.link("bob").ok("message.send", text("f2", conv=DIRECT))
     world.notes["images"] = list(world.house.stream)
 
 
@@ -519,5 +393,5 @@ MACHINERY: Final = (
 )
 
 FLOWS: Final[Mapping[str, Flow]] = {
-    flow.name: flow for flow in (*CONNECTIONS, *MESSAGES, *SYNC, *GROUPS, *QUEUES, *MACHINERY)
+    flow.name: flow for flow in (*CONNECTIONS, *MESSAGES, *SYNC, *GROUPS, *QUEUES, *MACHINERY, *PACKETS)
 }

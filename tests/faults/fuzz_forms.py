@@ -14,11 +14,11 @@ import pytest
 from hypothesis import strategies as st
 
 from im.aws import clients
-from im.runtime import wiring
+from im.runtime import packet_wiring, wiring
 from im.runtime.router import Operation, Router
 from im.runtime.settings import Settings
 from im.wire import requests
-from tests.faults.fuzz_stage import CONVERSATIONS, MINUTE, USERS
+from tests.faults.fuzz_stage import CONVERSATIONS, MINUTE, PACKETS, USERS
 from tests.integration.house import START
 
 Schema = Mapping[str, Any]
@@ -35,13 +35,13 @@ class _Anything(Settings):
 
 
 def routers() -> dict[str, Router]:
-    """All routers that runtime/wiring.py makes, by route. They reach nothing, so nothing can be asked of them."""
+    """All routers that the modules of runtime/ make, by route. They reach nothing, so nothing can be asked of them."""
     made: dict[str, Router] = {}
     with pytest.MonkeyPatch.context() as patch:
         for client in ("dynamodb", "sqs", "secrets"):
             patch.setattr(clients, client, lambda: None)
         patch.setattr(clients, "connections", lambda _: None)
-        for name, make in vars(wiring).items():
+        for name, make in (vars(wiring) | vars(packet_wiring)).items():
             if name.endswith("_router"):
                 (wanted,) = inspect.signature(make).parameters.values()
                 router = make(_Anything({}) if wanted.annotation == "Settings" else None)
@@ -159,6 +159,9 @@ KNOWN: Final[Mapping[str, st.SearchStrategy[Any]]] = {
     "mentions": st.lists(st.sampled_from([*USERS, "nobody"]), max_size=3) | st.sampled_from([[], ["@all"]]),
     "until": st.sampled_from([0, START, START + 5 * MINUTE, 2**53 - 1]),
     "emoji": st.sampled_from(["👍", "🎉", "x"]),
+    "packet": st.sampled_from([*PACKETS.values(), "rp" + "a" * 26]),
+    "total": st.sampled_from([1, 2, 6, 6, 600, 600, 2_000_000, 2_000_001]) | st.integers(1, 1000),
+    "count": st.sampled_from([1, 1, 2, 3, 500, 501]),
 }
 """What is worth saying in fields of these names; in others, whatever has their form."""
 
@@ -188,6 +191,8 @@ EXCLUSIVE: Final = (("conv", "to"), ("seqs", "up_to"), ("after", "before"))
 
 def _agreeing(data: dict[str, Any]) -> dict[str, Any]:
     """Without the second one of two fields that exclude each other; of the kind that its body is of."""
+    if "total" in data:
+        return _packet(data)
     for first, second in EXCLUSIVE:
         if first in data:
             data.pop(second, None)
@@ -196,7 +201,25 @@ def _agreeing(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
+def _packet(data: dict[str, Any]) -> dict[str, Any]:
+    """A red packet, mostly of figures that fit each other and its conversation."""
+    if data["total"] < 3:
+        return data
+    if data["conv"].startswith("d:"):
+        data["kind"] = "direct"
+        data.pop("to", None)
+    if data["kind"] == "direct":
+        data.pop("count", None)
+    else:
+        data.pop("to", None)
+        data["count"] = min(data.get("count", 2), 3)
+        data["total"] *= data["count"]
+    return data
+
+
 def _strings(form: Schema, _: Schema) -> st.SearchStrategy[Any]:
+    if "[0-9]" in form.get("pattern", "").partition("A-Z")[0]:
+        return st.integers(0, 9999).map(str)
     if "pattern" in form:
         return st.sampled_from(USERS)
     least, most = form.get("minLength", 0), form.get("maxLength", 1000)

@@ -15,17 +15,25 @@ from typing import Any
 import pytest
 
 from im.aws import clients
+from im.aws.queue_messages import queue_name
+from im.domain.ids import Cmid, ConvId, UserId
+from im.domain.red_packet import packet_id
 from tests.faults import aws_rules
+from tests.integration import packet_books
 from tests.integration.doubles import ConnectionApi, LastError
 from tests.integration.house import START, Device, House, built_house, sample
-from tests.integration.tables import Tables
+from tests.integration.packet_stream import change_record
+from tests.integration.packet_tables import PacketTables
 
 Data = dict[str, Any]
 Stored = dict[str, dict[str, dict[str, Any]]]
 
-ROUTES = ("connect", "message", "sync", "group")
+ROUTES = ("connect", "message", "sync", "group", "redpacket")
 LARGE_ABOVE = 3
 MINUTE = 60_000
+DAY = 24 * 60 * MINUTE
+OPENING = 100_000
+"""What a new wallet starts with."""
 
 
 @dataclass
@@ -64,18 +72,19 @@ class Queues:
     def take(self, url: str) -> list[Data]:
         """The bodies that a queue holds, as records of a function's event; it is empty then."""
         return [
-            record(message["MessageBody"], f"m{i}", message.get("MessageGroupId"))
+            record(message["MessageBody"], f"m{i}", message.get("MessageGroupId"), queue=queue_name(url))
             for i, message in enumerate(self.sent.pop(url, []))
         ]
 
 
 CONVERSATION_TABLE = "ConversationTable"
+PACKET_TABLE = "RedPacketTable"
 SHAPE = sample("fanout")["Records"][0]
 IMAGE = sample("audit")["Records"][0]
 PING = sample("ping")
 
 
-def record(body: Any, message_id: str, group: str | None = None, receives: int = 1) -> Data:
+def record(body: Any, message_id: str, group: str | None = None, receives: int = 1, queue: str = "fanout.fifo") -> Data:
     """A record of an SQS event, in a message group of its own unless `group` says which."""
     attributes = {"MessageGroupId": group or message_id, "ApproximateReceiveCount": str(receives)}
     return SHAPE | {
@@ -83,6 +92,7 @@ def record(body: Any, message_id: str, group: str | None = None, receives: int =
         "receiptHandle": f"receipt of {message_id}",
         "body": body,
         "attributes": SHAPE["attributes"] | attributes,
+        "eventSourceARN": f"arn:aws:sqs:eu-central-1:123456789012:{queue}",
     }
 
 
@@ -96,7 +106,7 @@ class Stage:
     """The house with the world in it."""
 
     house: House
-    tables: Tables
+    tables: PacketTables
     queues: Queues
     errors: LastError
     world: Stored = field(default_factory=dict)
@@ -109,7 +119,7 @@ class Stage:
         """Make it as if nothing had happened since the world was built."""
         if self.changed():
             self.tables.tables = copied(self.world)
-            for name in ("message", "sync", "group"):
+            for name in ("message", "sync", "group", "redpacket"):
                 self.house.load(name)  # what they remember is of groups that never were
         self.queues.clear()
         self.errors.error = None
@@ -144,11 +154,14 @@ class Stage:
         return str(replies[0])
 
     def settle(self) -> None:
-        """Let the functions have all that is queued, and the auditor all that is new. Nothing of it may fail."""
+        """Let the functions have all that is queued, and the auditor and settlement all that is new. Nothing of it may
+        fail."""
         if new := self.new_entries():
             self.house.call("audit", {"Records": [image(item) for item in new]})
+        if changes := self.packet_changes():
+            self.house.call("settlement", {"Records": [change_record(*images) for images in changes]})
         for _ in range(10):
-            batches = [(name, self.queues.take(url)) for name, url in self.fed_by().items()]
+            batches = [(name, self.queues.take(url)) for name, url in self.fed_by()]
             for name, records in batches:
                 for at in range(0, len(records), 10):
                     answer = self.house.call(name, {"Records": records[at : at + 10]})
@@ -159,9 +172,38 @@ class Stage:
                 return
         raise AssertionError("the queues do not get empty")
 
-    def fed_by(self) -> dict[str, str]:
-        """The functions that queues feed, each with the URL of its queue."""
-        return {"fanout": self.house.queue_url, "broadcast": self.house.parts_url, "redelivery": self.house.checks_url}
+    def fed_by(self) -> list[tuple[str, str]]:
+        """The functions that queues feed, each with the URL of a queue."""
+        return [
+            ("fanout", self.house.queue_url),
+            ("broadcast", self.house.parts_url),
+            ("express", self.house.express_url),
+            ("express", self.house.express_parts_url),
+            ("redelivery", self.house.checks_url),
+        ]
+
+    def packet_changes(self) -> list[tuple[Data, Data]]:
+        """The packets that have changed since the world was built, before and after; of a new one, as it began."""
+        before = self.world.get(PACKET_TABLE, {})
+        out = []
+        for packet, items in self.tables.tables.get(PACKET_TABLE, {}).items():
+            now, was = items.get("META"), before.get(packet, {}).get("META")
+            if now is not None and now != was:
+                begun = {"state": {"S": "new"}, "claimers": {"L": []}, "times": {"L": []}}
+                out.append(
+                    (was or {k: v for k, v in now.items() if k not in {"seq", "opened", "expires"}} | begun, now)
+                )
+        return out
+
+    def give_up(self) -> None:
+        """Minutes go by: packets that have no message yet end, and their money goes back."""
+        self.house.now += 10 * MINUTE
+        self.house.call("expiry", sample("expiry"))
+        self.settle()
+
+    def books(self) -> packet_books.Books:
+        """The books of all money."""
+        return packet_books.read(self.tables.items(PACKET_TABLE), self.tables.items("WalletTable"))
 
     def new_entries(self) -> list[Data]:
         """The entries that have been stored since the world was built."""
@@ -203,7 +245,7 @@ def built_stage(**environment: str) -> Iterator[Stage]:
     """A stage whose world is built."""
     limits = {"LARGE_GROUP_ABOVE": str(LARGE_ABOVE)}
     with pytest.MonkeyPatch.context() as patch, built_house(patch, **limits | environment) as house:
-        tables, queues, errors = Tables(), Queues(), LastError(logging.ERROR)
+        tables, queues, errors = PacketTables(), Queues(), LastError(logging.ERROR)
         stage = Stage(house, tables, queues, errors)
         strict = {
             "dynamodb": aws_rules.Strict(tables, aws_rules.dynamodb),
@@ -234,7 +276,7 @@ CONVERSATIONS = ("d:alice:bob", "g:club", "g:open", "g:left", "g:large", "g:gone
 
 
 def build_world(stage: Stage) -> None:
-    """Five people; a direct conversation with messages of every state; groups of every kind to everybody."""
+    """Five people; a direct conversation with messages of every state; groups of every kind to everybody; packets."""
     house = stage.house
     house.now = START
     for user in USERS:
@@ -267,4 +309,41 @@ def build_world(stage: Stage) -> None:
     alice.ok("group.leave", {"conv": "g:left"})
     carol.ok("group.dissolve", {"conv": "g:gone"})
     stage.settle()
+    build_packets(stage)
     stage.world = copied(filled(stage.tables.tables))
+
+
+def build_packets(stage: Stage) -> None:
+    """Red packets of every state; the direct ones in a conversation that is about nothing else."""
+    alice, bob, carol = (stage.devices[user] for user in USERS[:3])
+    stage.house.now = START - 2 * DAY
+    over = {"conv": "d:alice:carol", "cmid": "over", "kind": "direct", "total": 6}
+    assert alice.ok("redpacket.create", over)["packet"] == PACKETS["over"]
+    stage.settle()
+    stage.house.now = START
+    stage.house.call("expiry", sample("expiry"))
+    stage.settle()
+    for name, kind, count, claimers in (
+        ("lucky", "lucky", 3, (bob,)),
+        ("equal", "equal", 3, (carol, alice)),
+        ("sold out", "lucky", 2, (bob, carol)),
+    ):
+        data = {"conv": "g:club", "cmid": name, "kind": kind, "total": 6, "count": count}
+        assert alice.ok("redpacket.create", data)["packet"] == PACKETS[name]
+        for claimer in claimers:
+            claimer.ok("redpacket.claim", {"packet": PACKETS[name]})
+    for name, more in (("direct", {"conv": "d:alice:carol"}), ("exclusive", {"conv": "g:club", "to": "bob"})):
+        data = {"cmid": name, "kind": "direct", "total": 6} | more
+        assert alice.ok("redpacket.create", data)["packet"] == PACKETS[name]
+    stage.settle()
+
+
+PACKETS = {
+    name: packet_id(ConvId(conv), UserId("alice"), Cmid(name))
+    for conv, names in {
+        "g:club": ("lucky", "equal", "sold out", "exclusive"),
+        "d:alice:carol": ("direct", "over"),
+    }.items()
+    for name in names
+}
+"""All of them Alice's, by what is special about them."""

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.faults.world import DIRECT, PAUSE_MS, Key, Start, World, catch_up, plain, plain_items
+from tests.faults import packet_promises as money
+from tests.faults.world import DIRECT, PAUSE_MS, Key, Start, World, catch_up, plain, plain_items, stored_items
 from tests.integration.devices import Device as Client
 from tests.integration.group_state import Told, check_groups, told
 from tests.integration.house import START
@@ -17,7 +18,7 @@ from tests.integration.message_state import check_messages
 Data = dict[str, Any]
 
 CHANGES: Final = frozenset({"edit", "recall", "reaction", "pin"})
-COUNTABLE: Final = frozenset({"text", "custom", "merged"})
+COUNTABLE: Final = frozenset({"text", "custom", "merged", "redpacket"})
 MARKS: Final = (
     "last_seq",
     "last_n",
@@ -30,9 +31,13 @@ MARKS: Final = (
     "deleted",
     "ver",
 )
-VOLATILE: Final = frozenset({"ver", "updated", "rev", "ack_seq", "opened", "prepared", "connection", "since", "ttl"})
+VOLATILE: Final = frozenset(
+    {"ver", "updated", "rev", "ack_seq", "opened", "prepared", "connection", "since", "ttl", "times"}
+)
 """What depends on how often and when something was written, and on who has acknowledged."""
 MONTH_S: Final = 40 * 86_400
+DAY_MS: Final = 86_400_000
+"""How long a packet may be claimed, in this world."""
 
 
 # ---- what came of it, to be compared ---------------------------------------------------------------------------------
@@ -64,11 +69,15 @@ def timeless(value: Any) -> Any:
 def essence(world: World, start: Start, *, acks: bool) -> dict[Key, Any]:
     """What has been stored since: how often and when does not matter."""
     out = {}
-    for key, now in world.changed(start).items():
+    gone = money.given_up(plain_items(money.PACKETS))
+    for stored, now in world.changed(start).items():
+        key = money.essential(stored, gone)
+        if key is None:
+            continue
         table, _, sk = key
         if table == "AudienceTable" or sk.startswith("CMID#"):
             continue  # hints, and notes that say nothing by themselves
-        was, its = _essence(plain(start.items.get(key)), acks=acks), _essence(now, acks=acks)
+        was, its = _essence(plain(start.items.get(stored)), acks=acks), _essence(now, acks=acks)
         if was != its:
             out[key] = its
     return out
@@ -77,9 +86,8 @@ def essence(world: World, start: Start, *, acks: bool) -> dict[Key, Any]:
 def _essence(item: Any, *, acks: bool) -> Any:
     if not isinstance(item, dict):
         return timeless(item)
-    kept = {name for name in item if name not in VOLATILE or (acks and name == "ack_seq")}
-    out = {name: _essence(item[name], acks=acks) for name in kept}
-    return out if out.keys() - {"pk", "sk"} else None
+    kept = {name for name in item if name not in VOLATILE or (acks and name == "ack_seq")} - {"pk", "sk"}
+    return {name: _essence(item[name], acks=acks) for name in kept} or None
 
 
 def pushes_of(world: World) -> Counter[str]:
@@ -122,7 +130,12 @@ def judge(world: World, start: Start, seen: Seen) -> list[str]:
     rest = Rest(world, start)
     tables = repr(sorted(world.changed(start).items()))
     if tables not in seen.tables:
-        broken = _broken(rest.what_is_stored_fits_its_log, rest.rows_say_what_the_log_says, rest.marks_never_move_back)
+        broken = _broken(
+            rest.what_is_stored_fits_its_log,
+            rest.rows_say_what_the_log_says,
+            rest.marks_never_move_back,
+            rest.money_is_where_the_packets_say,
+        )
         seen.tables[tables] = tuple(broken), rest.groups
     known, rest.groups = seen.tables[tables]
     found = _broken(
@@ -134,7 +147,7 @@ def judge(world: World, start: Start, seen: Seen) -> list[str]:
     moment = world.fingerprint(start, told=False)
     if moment not in seen.went_on:
         seen.went_on.add(moment)
-        found += _broken(rest.it_goes_on)
+        found += _broken(rest.it_goes_on, rest.money_comes_home)
     return [*known, *found]
 
 
@@ -159,6 +172,7 @@ class Rest:
         self.items: dict[Key, Data] = {}
         self.logs: dict[str, list[Data]] = {}
         self.groups: dict[str, Told] = {}
+        self.books = money.books_in(dict(stored_items(money.PACKETS, money.WALLETS)))
         self._look()
 
     def _look(self) -> None:
@@ -234,12 +248,17 @@ class Rest:
                 for mark in MARKS:
                     _require(now.get(mark, 0) >= before.get(mark, 0), key, mark, before.get(mark), now.get(mark))
 
+    def money_is_where_the_packets_say(self) -> None:
+        money.check_books(money.books_in(self.start.items), self.books)
+
     # ---- what was said to whom
 
     def replies_were_true(self) -> None:
         """Whatever was answered with a place is stored there; what was refused for good is not."""
         for name, op, data, reply in self.world.adopted:
             user = name.partition(" ")[0]
+            if op.startswith("redpacket."):
+                money.check_reply(self.books, user, op, data, reply)
             if reply["ok"] and op.startswith("message.") and "n" in reply["data"]:
                 place = reply["data"]
                 entry = next((e for e in self.logs.get(place["conv"], []) if e["seq"] == place["seq"]), None)
@@ -263,6 +282,8 @@ class Rest:
                     _require(set(seqs) <= set(self.seen_by(data["conv"], device.user)), device.user, data["conv"], seqs)
                 elif push.get("push") in {"read", "delivered", "typing"}:
                     _require(self.seen_by(data["conv"], device.user), device.user, "is told of", data["conv"])
+                elif push.get("push") == "redpacket":
+                    money.check_push(self.books, device.user, data)
 
     # ---- clients
 
@@ -360,14 +381,37 @@ class Rest:
 
     def _comes_late(self) -> None:
         """The queue brings again what was done long ago, when more has been said."""
-        parts = bool(json.loads(self.world.notes["records"][0]["body"]).get("of"))
-        _require(
-            self.world.house.deliver(self.world.notes["records"], parts=parts) == [], "it fails when it comes late"
-        )
+        records = self.world.notes["records"]
+        parts = bool(json.loads(records[0]["body"]).get("of"))
+        express = "express" in records[0]["eventSourceARN"]
+        _require(self.world.house.deliver(records, parts=parts, express=express) == [], "it fails when it comes late")
         self._look()
         self.groups = {conv: told(conv) for conv in self.groups}
         self.rows_say_what_the_log_says()
         self.marks_never_move_back()
+
+    def money_comes_home(self) -> None:
+        """A day later every packet is over: what was claimed is with the claimers, all else with its sender again. What
+        the stream and the queue bring once more moves nothing."""
+        house = self.world.house
+        if not self.books.packets:
+            return
+        house.now += DAY_MS
+        house.packets.sweep()
+        house.packets.settle()
+        for _ in range(2):
+            before, self.books = self.books, money.books_in(dict(stored_items(money.PACKETS, money.WALLETS)))
+            money.check_books(before, self.books)
+            money.check_all_is_over(self.books)
+            house.packets.records += self.world.notes.get("changes", [])
+            house.packets.follow()
+            if "message" in self.world.notes:
+                _require(house.packets.deliver(self.world.notes["message"]), "it fails when it comes late")
+        for sender in {packet.text("sender") for packet in self.books.packets.values()}:
+            link = self._connection(sender)
+            balance = link.ok("redpacket.wallet")["balance"]
+            lines = link.ok("redpacket.ledger")["postings"]
+            _require(balance == sum(line["amount"] for line in lines), sender, "has", balance, "by", lines)
 
     def _connection(self, user: str) -> Any:
         for client in self.world.clients.values():

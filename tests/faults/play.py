@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from tests.faults.faults import DEATHS, FAULTS, Injector
-from tests.faults.flows import Flow
+from tests.faults.flow import Flow
 from tests.faults.outcomes import AtRest, Seen, essence, judge, pushes_of, timeless
 from tests.faults.world import LOST, Said, Start, World, be_done
 from tests.integration.house import Call
@@ -45,7 +45,7 @@ class Case:
 
     flow: str
     instance: str
-    """`cold`: its function has just started; `warm`: it has served the same before."""
+    """`cold`: its function has just started; `warm`: it has served the same before, or what it says."""
     at: int
     call: str
     fault: str
@@ -110,7 +110,7 @@ class Stage:
             self._begin(instance)
             with self.world.house.watched() as calls:
                 said = self.flow.act(self.world)
-            assert said.ok, f"{self.flow.name}: {said}"
+            assert self._answered(said), f"{self.flow.name}: {said}"
             names = [_name(call) for call in calls]
             if instance == "cold" or names != self.calls["cold"]:
                 self.calls[instance] = names
@@ -138,7 +138,7 @@ class Stage:
             again = flow.again(world, first)
             if again.refused != "closed":
                 said.append(again)
-        if any(one.ok for one in said):
+        if any(self._answered(one) for one in said):
             broken += self._check_queued()
         rest = self._rest()
         broken += self._check_replies(case, said)
@@ -153,7 +153,7 @@ class Stage:
         world.fresh_again(self.flow.function)
         if instance == "warm":
             world.house.now -= CLIENT_WAITS_MS
-            self.flow.act(world)
+            (self.flow.warm or self.flow.act)(world)
             world.put_back(self.start)
 
     def _rest(self) -> AtRest:
@@ -180,16 +180,24 @@ class Stage:
         for one in said:
             if one.reply is None:
                 continue
-            if one.ok:
-                tells = [timeless(self.flow.tells(reply.reply["data"])) for reply in (one, self.reply) if reply.reply]
+            if self._answered(one):
+                tells = [timeless(self._tells(reply)) for reply in (one, self.reply)]
                 if tells[0] != tells[1]:
                     yield f"it says {tells[0]}, not {tells[1]}"
             elif one is first and not one.reply["error"]["retryable"] and not self._is_over(case, one.reply):
                 yield f"refused for good: {one.reply['error']}"
-        if len(said) > 1 and not said[1].ok:
+        if len(said) > 1 and not self._answered(said[1]):
             reply = said[1].reply
             if reply is None or reply["error"]["code"] not in self.flow.over:
                 yield f"its repeat was refused: {said[1]}"
+
+    def _answered(self, said: Said) -> bool:
+        """Whether it had the reply that it has without a fault."""
+        return said.ok if not self.flow.refused else _code_of(said) == self.flow.refused
+
+    def _tells(self, said: Said) -> Any:
+        assert said.reply is not None
+        return self.flow.tells(said.reply["data" if said.ok else "error"])
 
     def _check_queued(self) -> Iterator[str]:
         """Nothing is acked that is not stored and queued: the auditor is there for what nobody was told."""
@@ -207,7 +215,7 @@ class Stage:
     def _check_effect(self, said: Sequence[Said], rest: AtRest) -> Iterator[str]:
         is_done = rest.essence == self.done.essence
         is_undone = rest.essence == self.nothing.essence
-        if (any(one.ok for one in said) or len(said) > 1) and not is_done:
+        if (any(self._answered(one) for one in said) or len(said) > 1) and not is_done:
             yield f"acked, and not done: {_difference(rest.essence, self.done.essence)}"
         elif not is_done and not is_undone and not self.flow.in_parts:
             yield f"half done: {_difference(rest.essence, self.done.essence)}"
@@ -221,16 +229,21 @@ class Stage:
         if not is_done:
             return ("not done" if is_undone else "in part", *_heard(said))
         more, fewer = self._told(rest.pushes - self.done.pushes), self._told(self.done.pushes - rest.pushes)
-        if not any(one.ok for one in said) and is_undone and not self.flow.pending:
+        answered = any(self._answered(one) for one in said)
+        if not answered and is_undone and not self.flow.pending:
             return ("not done", *_heard(said))
-        if said[0].ok and said[0].reply == self.reply.reply and not more and not fewer:
+        if self._answered(said[0]) and said[0].reply == self.reply.reply and not more and not fewer:
             return (SAME,)
-        out = ["done", *(() if self.flow.pending or any(one.ok for one in said) else _heard(said))]
+        out = ["done", *(() if self.flow.pending or answered else _heard(said))]
         if more:
             out.append("told twice")
         if fewer:
             out.append("some not told")
         return tuple(out)
+
+
+def _code_of(said: Said) -> str:
+    return str(said.reply["error"]["code"]) if said.reply is not None and not said.ok else ""
 
 
 def _heard(said: Sequence[Said]) -> tuple[str, ...]:

@@ -85,6 +85,8 @@ class Queue:
     delivery: Delivery
     name: str
     function: str
+    source: str
+    """Its ARN."""
     fifo: bool
     max_receive: int
     visibility_s: float = 180
@@ -198,7 +200,7 @@ class Queue:
             },
             "messageAttributes": {},
             "eventSource": "aws:sqs",
-            "eventSourceARN": f"arn:aws:sqs:eu-central-1:123456789012:{self.name}",
+            "eventSourceARN": self.source,
         }
 
 

@@ -126,12 +126,11 @@ RECEIVES = st.sampled_from([1, 2, int(LAST_CHANCE)])
 # ---- queues ----------------------------------------------------------------------------------------------------------
 
 
-def play(seeds: Seeds, function: str, records: list[Data]) -> tuple[list[str], list[str]]:
+def play(stage: Stage, function: str, records: list[Data]) -> tuple[list[str], list[str]]:
     """Invoke a function with records; the ids that it reports as failed, and the bodies that it has parked.
 
     Nobody who was invoked may fail: every record is done, parked or reported, one of them.
     """
-    stage = seeds.stage
     answer = stage.house.call(function, {"Records": records})
     assert set(answer) == {"batchItemFailures"}
     failed = [item["itemIdentifier"] for item in answer["batchItemFailures"]]
@@ -169,7 +168,7 @@ def test_a_bad_entry_in_the_queue_stops_no_other(seeds: Seeds, played: Played) -
         bad = record(body, "bad", receives=receives)
         good = [record(seeds.entries[conv], f"good{i}") for i, conv in enumerate(("d:alice:bob", "g:club"))]
 
-        failed, parked = play(seeds, "fanout", [good[0], bad, good[1]])
+        failed, parked = play(seeds.stage, "fanout", [good[0], bad, good[1]])
 
         outcomes[outcome(failed, parked, bad)] += 1
         assert heard(seeds.stage.devices["bob"], "d:alice:bob")
@@ -181,7 +180,9 @@ def test_a_bad_entry_in_the_queue_stops_no_other(seeds: Seeds, played: Played) -
     assert outcomes["done"] > 10
 
 
-def outcomes_beside(seeds: Seeds, function: str, good: str, hears: tuple[str, str]) -> Counter[str]:
+def outcomes_beside(
+    seeds: Seeds, function: str, good: str, hears: tuple[str, str], queue: str = "fanout.fifo"
+) -> Counter[str]:
     """What becomes of 250 bad messages like `good`, each with a good one behind it, of which a user hears in a
     conversation."""
     outcomes: Counter[str] = Counter()
@@ -193,9 +194,9 @@ def outcomes_beside(seeds: Seeds, function: str, good: str, hears: tuple[str, st
         seeds.stage.begin()
         note(body[:500])
 
-        bad = record(body, "bad", receives=receives)
+        bad = record(body, "bad", receives=receives, queue=queue)
 
-        failed, parked = play(seeds, function, [bad, record(good, "good")])
+        failed, parked = play(seeds.stage, function, [bad, record(good, "good", queue=queue)])
 
         outcomes[outcome(failed, parked, bad)] += 1
         assert heard(seeds.stage.devices[user], conv)
@@ -208,6 +209,14 @@ def test_a_bad_part_stops_no_other(seeds: Seeds, played: Played) -> None:
     outcomes = outcomes_beside(seeds, "broadcast", seeds.part, ("carol", "g:large"))
     played(outcomes)
     assert outcomes["parked"] > 50
+
+
+def test_what_is_bad_in_the_queues_of_red_packets_stops_no_other(seeds: Seeds, played: Played) -> None:
+    entries = outcomes_beside(seeds, "express", seeds.entries["g:club"], ("carol", "g:club"), "express.fifo")
+    parts = outcomes_beside(seeds, "express", seeds.part, ("carol", "g:large"), "express-parts.fifo")
+    played(entries + parts)
+    assert entries["parked"] > 50
+    assert parts["parked"] > 50
 
 
 def test_a_bad_check_stops_no_other(seeds: Seeds, played: Played) -> None:
@@ -240,7 +249,7 @@ NAMES = ("mentions", "reply_to", "large", "prior", "forwarded", "edited", "recal
 def stream_records(draw: st.DrawFn, good: Data) -> Any:
     """A record of the stream that something was done to: in its form, or in one attribute of its image."""
     if draw(st.integers(0, 3)) == 0:
-        return _typed(json.loads(rendered(_plain(draw(mutants(image(good)))), escapes=True)))
+        return _typed(json.loads(rendered(stored(draw(mutants(image(good)))), escapes=True)))
     item = json_copy(good)
     for name in draw(st.lists(st.sampled_from([*sorted(item), *NAMES]), min_size=1, max_size=2)):
         kind = "S" if name == "pk" else draw(st.sampled_from(["S", "S", "S", "N", *VALUES]))
@@ -256,12 +265,12 @@ def _typed(of_stream: Any) -> Any:
     return of_stream
 
 
-def _plain(value: Any) -> Any:
+def stored(value: Any) -> Any:
     """As DynamoDB has it, which knows no half surrogate pairs, and as JSON."""
     if isinstance(value, dict):
-        return {_plain(name): _plain(inner) for name, inner in value.items()}
+        return {stored(name): stored(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+        return [stored(inner) for inner in value]
     if isinstance(value, str):
         return value.encode(errors="replace").decode()
     return None if isinstance(value, Token | Pairs) else value
@@ -285,7 +294,7 @@ def test_a_bad_record_of_the_stream_stops_no_other(seeds: Seeds, played: Played)
         assert (convs[0], convs[-1]) == ("d:alice:bob", "g:club")
         assert len(convs) <= 3
         outcomes["left out" if len(convs) == 2 else "queued"] += 1
-        failed, _ = play(seeds, "fanout", queued)
+        failed, _ = play(seeds.stage, "fanout", queued)
         # A group that there is not, or a state of it, may come to be for all that the fan-out knows: it comes again,
         # with what else there is of that conversation.
         assert {conv for one, conv in zip(queued, convs, strict=True) if one["messageId"] in failed} <= {convs[1]}

@@ -21,7 +21,8 @@ from tests.faults.figures import take_down
 from tests.faults.fuzz_forms import Schema, conforms, form_of, routers
 from tests.faults.fuzz_frames import GARBAGE, ODD, frames, json_copy, rendered
 from tests.faults.fuzz_reading import Reading, read
-from tests.faults.fuzz_stage import ROUTES, Stage, built_stage, dumped
+from tests.faults.fuzz_stage import OPENING, PACKET_TABLE, ROUTES, Stage, built_stage, dumped, filled
+from tests.integration import packet_books
 from tests.integration.house import Device
 from tests.integration.hypothesis_profile import examples
 
@@ -46,6 +47,12 @@ ECHOED = (
 
 SAID_AT_LAST = {("sync", "ack"): {"not_member", "not_found"}}
 """Where one bad part of a request stops none of the others, and the reply then speaks of the bad one."""
+
+MONEY_FIRST = {"insufficient_funds", "conflict"}
+"""What a red packet may be refused with once it is stored: it is given up then."""
+
+MORE = {"muted": {"retry_after_ms"}, "rate_limited": {"retry_after_ms"}, "already_claimed": {"amount"}}
+"""What some errors have besides."""
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +101,7 @@ def check(stage: Stage, name: str, text: str, function: str | None = None) -> st
 def check_refusal(stage: Stage, error: Data, asked: Reading) -> None:
     """A code and a text, and nothing has happened."""
     code = error["code"]
-    assert set(error) == {"code", "message", "retryable"} | (
-        {"retry_after_ms"} if code in {"muted", "rate_limited"} else set()
-    )
+    assert set(error) == {"code", "message", "retryable"} | MORE.get(code, set())
     assert code in REFUSALS
     assert error["retryable"] is False
     assert len(error["message"]) < 1000
@@ -112,10 +117,32 @@ def check_refusal(stage: Stage, error: Data, asked: Reading) -> None:
     if asked.flaw is None and code in SAID_AT_LAST.get((asked.route, asked.op), ()):
         stage.settle()  # what the others of its parts have done is done
         return
+    if asked.flaw is None and (asked.route, asked.op) == ("redpacket", "create") and code in MONEY_FIRST:
+        check_given_up(stage)
+        return
     assert not stage.changed()
     assert not stage.queues.sent
     assert not stage.told()
     assert not any(device.closed for device in stage.devices.values())
+
+
+def check_given_up(stage: Stage) -> None:
+    """A packet that was refused is over some minutes later, and nothing else has happened."""
+    stage.give_up()
+    before, after = stage.world, filled(stage.tables.tables)
+    assert {table for table, rows in after.items() if rows and rows != before.get(table)} <= MONEY
+    new = after[PACKET_TABLE].keys() - before[PACKET_TABLE].keys()
+    assert {after[PACKET_TABLE][packet]["META"]["state"]["S"] for packet in new} <= {"cancelled"}
+    assert not stage.told()
+    check_books(stage)
+
+
+MONEY = {PACKET_TABLE, "WalletTable"}
+
+
+def check_books(stage: Stage) -> None:
+    """All money is where the packets say."""
+    assert not packet_books.wrong(stage.books(), opening=OPENING, settled=True)
 
 
 def check_success(stage: Stage, device: Device, asked: Reading, data: Data) -> None:
@@ -127,6 +154,8 @@ def check_success(stage: Stage, device: Device, asked: Reading, data: Data) -> N
         check_said(stage, device, asked.data["body"], data)
     if stage.queues.sent or stage.changed():
         stage.settle()
+        if asked.route == "redpacket":
+            check_books(stage)
         for name in ("alice", "bob", "carol"):
             check_readable(stage, stage.devices[name], data.get("conv"))
 

@@ -3,6 +3,7 @@
 Alice (two devices), Bob (two), Carol, Erin and Frank are connected; Dave and the others have no connection. Alice talks
 to Bob; she has made a small group with Bob (admin) and Carol, and a large one with everybody but Frank and Gus.
 There are messages, reactions, an edit, pins and mentions; everything is delivered, and every client holds all of it.
+Alice and Bob have wallets.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.sqs.models import sqs_backends
 
 from im.flows import broadcast
+from im.runtime import packet_wiring
 from im.store import audience
 from tests.faults.faults import Injector
 from tests.faults.memory import memory_of
@@ -74,6 +77,8 @@ class Start:
     pushes: dict[str, tuple[list[Data], bool]]
     queues: dict[str, list[Any]]
     lists: dict[str, list[Any]]
+    packets: tuple[list[Any], dict[str, Any]]
+    """The stream of red packets: its records, and what it knows of each packet."""
     queued: Any
     now: int
     notes: Data
@@ -178,11 +183,22 @@ class World:
         """Nobody does anything any more but to acknowledge: the machinery runs until there is nothing left to do."""
         self.house.audit()
         self.house.fan_out()
+        self.house.packets.settle()
+        self._let_the_clock_strike()
         if self.house.checks:
             self._acknowledge()
             self.house.redeliver()
         assert not self.house.stream
+        assert not self.house.packets.records
         assert not self.house.dead(), "a message was given up"
+
+    def _let_the_clock_strike(self) -> None:
+        """Red packets that are over end. One that is new waits in vain: nobody goes on with it."""
+        due = [item for item in plain_items("RedPacketTable").values() if "due" in item]
+        self.house.now = max([self.house.now, *(item["due"] for item in due if item["state"] == "new")])
+        if any(item["due"] <= self.house.now for item in due):
+            self.house.packets.sweep()
+            self.house.packets.settle()
 
     def _acknowledge(self) -> None:
         """As clients do with what was pushed to them."""
@@ -213,12 +229,13 @@ class World:
         self._prepared |= self.written
         self._forget_written()
         made = Start(
-            items=dict(self._all_items()),
+            items={key: copy.deepcopy(item) for key, item in stored_items()},
             clients=pickle.dumps([_kept(name, client) for name, client in self.clients.items()]),
             devices=dict(self.house.devices),
             pushes={name: (list(d.pushes), d.closed) for name, d in self.house.devices.items()},
             queues={name: [copy.copy(m) for m in queue._messages] for name, queue in _queues().items()},
             lists={name: list(getattr(self.house, name)) for name in ("stream", "checks")},
+            packets=(list(self.house.packets.records), dict(self.house.packets.newest)),
             queued=dict(self.house.queued),
             now=self.house.now,
             notes=copy.deepcopy(self.notes),
@@ -256,6 +273,8 @@ class World:
             queue._pending_messages, queue.deleted_messages = set(), set()
         for name, kept in start.lists.items():
             getattr(self.house, name)[:] = kept
+        self.house.packets.records[:] = start.packets[0]
+        self.house.packets.newest = dict(start.packets[1])
         self.house.retries.clear()
         self.house.queued = dict(start.queued)
         self.house.now = start.now
@@ -283,7 +302,7 @@ class World:
             for name, queue in _queues().items()
         }
         links = {name: (d.user, d.closed, d.pushes if told else ()) for name, d in self.house.devices.items()}
-        lists = [getattr(self.house, name) for name in start.lists]
+        lists = [*(getattr(self.house, name) for name in start.lists), self.house.packets.records]
         memory = {name: memory_of(app) for name, app in self.house.apps.items()}
         moment = repr(
             (
@@ -298,12 +317,6 @@ class World:
             )
         )
         return hashlib.sha256(moment.encode()).hexdigest()
-
-    def _all_items(self) -> Iterator[tuple[Key, Any]]:
-        for name, table in _tables().items():
-            for item in table.all_items():
-                sk = item.range_key.value if item.range_key is not None else ""
-                yield (name, item.hash_key.value, sk), copy.deepcopy(item)
 
     def _note_written(self) -> None:
         for call in self.house.calls[self._noted :]:
@@ -349,12 +362,15 @@ def plain(item: Any) -> Any:
 
 def plain_items(*tables: str) -> dict[Key, Data]:
     """All items of these tables, or of all."""
-    return {
-        (name, item.hash_key.value, item.range_key.value if item.range_key is not None else ""): plain(item)
-        for name, table in _tables().items()
-        if not tables or name in tables
-        for item in table.all_items()
-    }
+    return {key: plain(item) for key, item in stored_items(*tables)}
+
+
+def stored_items(*tables: str) -> Iterator[tuple[Key, Any]]:
+    """All items of these tables, or of all, as moto keeps them."""
+    for name, table in _tables().items():
+        if not tables or name in tables:
+            for item in table.all_items():
+                yield (name, item.hash_key.value, item.range_key.value if item.range_key is not None else ""), item
 
 
 def _tables() -> dict[str, Any]:
@@ -401,6 +417,8 @@ def built_world() -> Iterator[tuple[World, Injector, Start]]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         for module in (audience, broadcast):
             monkeypatch.setattr(module, "SHARDS", 2)
+        # Dice would make each case another one: who is asked how often decides how a packet is split.
+        monkeypatch.setattr(packet_wiring, "secrets", SimpleNamespace(randbelow=lambda below: below // 3))
         with built_house(monkeypatch, **SETTINGS) as house:
             logging.disable(logging.CRITICAL)  # thousands of tracebacks of what is made to fail
             world, injector = World(house), Injector(house, monkeypatch)
@@ -434,6 +452,8 @@ def _live(world: World) -> None:
     bob.ok("sync.read", {"conv": DIRECT, "seq": 1})
     bob.ok("sync.ack", {"acks": [{"conv": DIRECT, "seq": 1}]})
     carol.ok("sync.read", {"conv": SMALL, "seq": 3})
+    for link in (alice, bob):
+        link.ok("redpacket.wallet")
     be_done(world)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from botocore.exceptions import ConnectTimeoutError
 
 from im.flows import broadcast
 from im.runtime import settings
-from tests.integration.house import FUNCTIONS, Call, Device, House, built_house, load_function, sample, template
+from tests.integration.house import FUNCTIONS, Call, Crash, Device, House, built_house, load_function, sample, template
 
 RESOURCES: dict[str, dict[str, Any]] = template()["Resources"]
 GLOBALS: dict[str, Any] = template()["Globals"]["Function"]
@@ -110,7 +110,61 @@ NEEDS: dict[str, set[tuple[str, str]]] = {
         ("sqs:SendMessage", "RedeliveryQueue"),
         ("sqs:ChangeMessageVisibility", "RedeliveryQueue"),
     },
-    "audit": {("sqs:SendMessage", "FanoutQueue")},
+    "audit": {("sqs:SendMessage", "FanoutQueue"), ("sqs:SendMessage", "ExpressQueue")},
+    "express": {
+        ("dynamodb:BatchGetItem", "ConversationTable"),
+        ("dynamodb:GetItem", "ConversationTable"),
+        ("dynamodb:Query", "ConversationTable"),
+        ("dynamodb:GetItem", "InboxTable"),
+        ("dynamodb:UpdateItem", "InboxTable"),
+        ("dynamodb:Query", "AudienceTable"),
+        ("dynamodb:UpdateItem", "AudienceTable"),
+        ("dynamodb:BatchGetItem", "ConnectionTable"),
+        ("dynamodb:UpdateItem", "ConnectionTable"),
+        ("execute-api:ManageConnections", "POST"),
+        ("sqs:SendMessage", "ExpressQueue"),
+        ("sqs:SendMessage", "ExpressPartsQueue"),
+        ("sqs:SendMessage", "RedeliveryQueue"),
+        ("sqs:SendMessage", "FanoutDeadLetterQueue"),
+        ("sqs:ChangeMessageVisibility", "ExpressQueue"),
+        ("sqs:ChangeMessageVisibility", "ExpressPartsQueue"),
+    },
+    "redpacket": {
+        ("dynamodb:BatchGetItem", "ConversationTable"),
+        ("dynamodb:GetItem", "ConversationTable"),
+        ("dynamodb:PutItem", "ConversationTable"),
+        ("dynamodb:Query", "ConversationTable"),
+        ("dynamodb:BatchGetItem", "RedPacketTable"),
+        ("dynamodb:GetItem", "RedPacketTable"),
+        ("dynamodb:PutItem", "RedPacketTable"),
+        ("dynamodb:Query", "RedPacketTable"),
+        ("dynamodb:UpdateItem", "RedPacketTable"),
+        ("dynamodb:BatchGetItem", "WalletTable"),
+        ("dynamodb:GetItem", "WalletTable"),
+        ("dynamodb:PutItem", "WalletTable"),
+        ("dynamodb:Query", "WalletTable"),
+        ("dynamodb:UpdateItem", "WalletTable"),
+        ("sqs:SendMessage", "ExpressQueue"),
+    },
+    "settlement": {
+        ("dynamodb:BatchGetItem", "RedPacketTable"),
+        ("dynamodb:GetItem", "RedPacketTable"),
+        ("dynamodb:PutItem", "RedPacketTable"),
+        ("dynamodb:GetItem", "WalletTable"),
+        ("dynamodb:PutItem", "WalletTable"),
+        ("dynamodb:UpdateItem", "WalletTable"),
+        ("dynamodb:BatchGetItem", "ConnectionTable"),
+        ("dynamodb:UpdateItem", "ConnectionTable"),
+        ("execute-api:ManageConnections", "POST"),
+        ("sqs:SendMessage", "SettlementQueue"),
+        ("sqs:SendMessage", "FanoutDeadLetterQueue"),
+        ("sqs:ChangeMessageVisibility", "SettlementQueue"),
+    },
+    "expiry": {
+        ("dynamodb:Query", "RedPacketTable.due"),
+        ("dynamodb:GetItem", "RedPacketTable"),
+        ("dynamodb:UpdateItem", "RedPacketTable"),
+    },
 }
 """What the code of each function calls. A transaction needs the actions of its parts, a batch of messages that of one
 message."""
@@ -120,11 +174,18 @@ TAKING = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "
 BY_LAMBDA = {
     "fanout": {(action, "FanoutQueue") for action in TAKING},
     "broadcast": {(action, "BroadcastQueue") for action in TAKING},
+    "express": {(action, queue) for action in TAKING for queue in ("ExpressQueue", "ExpressPartsQueue")},
     "redelivery": {(action, "RedeliveryQueue") for action in TAKING},
     "audit": {
         ("dynamodb:DescribeStream", "ConversationTable.Stream"),
         ("dynamodb:GetRecords", "ConversationTable.Stream"),
         ("dynamodb:GetShardIterator", "ConversationTable.Stream"),
+    },
+    "settlement": {
+        *((action, "SettlementQueue") for action in TAKING),
+        ("dynamodb:DescribeStream", "RedPacketTable.Stream"),
+        ("dynamodb:GetRecords", "RedPacketTable.Stream"),
+        ("dynamodb:GetShardIterator", "RedPacketTable.Stream"),
     },
 }
 """What Lambda itself does in the name of a function that takes from a queue or a stream."""
@@ -155,9 +216,29 @@ READS: dict[str, set[str]] = {
         *("CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT", "REDELIVERY_QUEUE_URL"),
         "REDELIVER_AFTER_SECONDS",
     },
-    "audit": {"FANOUT_QUEUE_URL"},
+    "audit": {"FANOUT_QUEUE_URL", "EXPRESS_QUEUE_URL"},
+    "express": {
+        *("CONVERSATION_TABLE", "INBOX_TABLE", "CONNECTION_TABLE", "AUDIENCE_TABLE"),
+        *("CONNECTIONS_ENDPOINT", "EXPRESS_QUEUE_URL", "EXPRESS_PARTS_QUEUE_URL"),
+        *("REDELIVERY_QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "REDELIVER_AFTER_SECONDS"),
+    },
+    "redpacket": {
+        *("CONVERSATION_TABLE", "RED_PACKET_TABLE", "EXPRESS_QUEUE_URL"),
+        *("MAX_RED_PACKET_SHARES", "MAX_RED_PACKET_AMOUNT", "RED_PACKET_LIFE_SECONDS"),
+        *("WALLET_TABLE", "NEW_WALLET_AMOUNT", "PAYMENT_GATEWAY_URL", "PAYMENT_GATEWAY_SECRET_ID"),
+    },
+    "settlement": {
+        *("RED_PACKET_TABLE", "CONNECTION_TABLE", "CONNECTIONS_ENDPOINT"),
+        *("SETTLEMENT_QUEUE_URL", "DEAD_LETTER_QUEUE_URL"),
+        *("WALLET_TABLE", "NEW_WALLET_AMOUNT", "PAYMENT_GATEWAY_URL", "PAYMENT_GATEWAY_SECRET_ID"),
+    },
+    "expiry": {"RED_PACKET_TABLE"},
 }
 """The environment variables that each function reads."""
+
+OF_WALLETS = {"WALLET_TABLE", "NEW_WALLET_AMOUNT"}
+OF_A_GATEWAY = {"PAYMENT_GATEWAY_SECRET_ID"}
+"""What is read only when money is here, or with somebody else."""
 
 
 def resource_of(function: str) -> dict[str, Any]:
@@ -170,8 +251,13 @@ def resource_of(function: str) -> dict[str, Any]:
 
 
 def statements(function: str) -> list[dict[str, Any]]:
-    """The statements of a function's policies."""
-    return [statement for policy in resource_of(function)["Policies"] for statement in policy["Statement"]]
+    """The statements of a function's policies that it always has."""
+    return [one for policy in resource_of(function)["Policies"] for one in policy["Statement"] if isinstance(one, dict)]
+
+
+def conditional(function: str) -> list[Any]:
+    """Those that it has on some condition, each with what it is."""
+    return [one for policy in resource_of(function)["Policies"] for one in policy["Statement"] if isinstance(one, list)]
 
 
 def as_list(value: Any) -> list[Any]:
@@ -182,6 +268,8 @@ def what(arn: str) -> str:
     """What an ARN of a policy names: a resource of the template, or a verb of the connection API."""
     if connection := re.fullmatch(r"arn:[^/]+:\$\{Api\}/\$\{Stage\}/([A-Z]+)/@connections/\*", arn):
         return connection.group(1)
+    if index := re.fullmatch(r"\$\{(\w+)\.Arn\}/index/(\w+)", arn):
+        return ".".join(index.groups())
     # The Id of a secret is its ARN, too.
     return re.sub(r"\.(Arn|Id)$", "", re.sub(r"\.StreamArn$", ".Stream", arn))
 
@@ -214,7 +302,15 @@ def test_no_statement_allows_everything(function: str) -> None:
             assert re.fullmatch(r"[a-z-]+:[A-Za-z]+", action), action
         for arn in as_list(statement["Resource"]):
             assert "*" not in arn.removesuffix("/@connections/*"), arn
-            assert what(arn).removesuffix(".Stream") in {*RESOURCES, "POST", "DELETE"}, arn
+            assert what(arn).partition(".")[0] in {*RESOURCES, "POST", "DELETE"}, arn
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_who_moves_money_reads_the_secret_of_a_payment_system_where_there_is_one(function: str) -> None:
+    signs = {"Sid": "SignPayments", "Effect": "Allow", "Action": "secretsmanager:GetSecretValue"}
+    has = ["HasPaymentGateway", signs | {"Resource": "PaymentGatewaySecretArn"}, "AWS::NoValue"]
+
+    assert conditional(function) == ([has] if function in {"redpacket", "settlement"} else [])
 
 
 def test_no_function_has_a_role_or_a_managed_policy() -> None:
@@ -235,12 +331,17 @@ def used(call: Call) -> set[tuple[str, str]]:
             actions = {"ConditionCheck": "ConditionCheckItem"}
             return {(f"dynamodb:{actions.get(kind, f'{kind}Item')}", part["TableName"]) for kind, part in parts}
         case "dynamodb":
+            if "IndexName" in params:
+                return {(call.action, f"{params['TableName']}.{params['IndexName']}")}
             tables = [params["TableName"]] if "TableName" in params else list(params["RequestItems"])
             return {(call.action, table) for table in tables}
         case "sqs":
             queue = {
                 "fanout.fifo": "FanoutQueue",
                 "parts.fifo": "BroadcastQueue",
+                "express.fifo": "ExpressQueue",
+                "express-parts.fifo": "ExpressPartsQueue",
+                "settlement.fifo": "SettlementQueue",
                 "checks": "RedeliveryQueue",
                 "dead.fifo": "FanoutDeadLetterQueue",
             }[params["QueueUrl"].split("/")[-1]]
@@ -291,6 +392,8 @@ def test_the_code_calls_what_the_tables_say_and_nothing_else(busy_house: House) 
     the_open_one(house, "bob").ok("sync.read", {"conv": "d:alice:bob", "seq": 2})
     a_row_fails(house, alice)
     nobody_acknowledges(house, alice)
+    packets_overtake(house, alice)
+    money_moves(house, alice)
     batches_fail(house, alice)
     people_look_and_write(house, alice)
     messages_change(house, alice)
@@ -417,14 +520,118 @@ def nobody_acknowledges(house: House, alice: Device) -> None:
     house.audit()
 
 
+def packet(sender: Device, cmid: str, conv: str) -> None:
+    sender.ok("redpacket.create", {"conv": conv, "cmid": cmid, "kind": "equal", "total": 2, "count": 2})
+
+
+def packets_overtake(house: House, alice: Device) -> None:
+    """To one whose row fails and whose connection is dead; to a group whose becoming large they overtake."""
+    data = {"conv": "d:alice:bob", "cmid": "o1", "kind": "direct", "total": 1}
+    loses_its_network(house, "bob")
+    alice.ok("redpacket.create", data)
+
+    def fail(call: Call) -> None:
+        if call.user == "bob" and call.sort_key.startswith("CONV#"):
+            raise RuntimeError("no row")
+
+    with house.watched(before=fail):
+        house.deliver(house.take(express=True), express=True)
+    house.fan_out()
+    house.connect("bob")
+    for gid, members in (("few", ["bob"]), ("some", ["bob", "dave"]), ("many", ["bob", "carol", "dave", "erin"])):
+        alice.ok("group.create", {"gid": gid, "name": gid, "members": members})
+        packet(alice, f"o-{gid}", f"g:{gid}")
+    while records := house.take(express=True):
+        house.deliver(records, express=True)
+    house.fan_out()
+    house.audit()
+
+
+def money_moves(house: House, alice: Device) -> None:
+    """Everything that is done with packets and wallets: claimed, looked at, given back; never sent; not settled at
+    first, and never."""
+    bob = house.connect("bob", "pc", "desktop")
+    claimed, left = (alice.ok("redpacket.create", lucky(cmid))["packet"] for cmid in ("m-claimed", "m-left"))
+    bob.ok("redpacket.claim", {"packet": claimed})
+    house.connect("bob", "phone", "ios")
+    loses_its_network(house, "bob", "phone")
+    house.packets.settle()
+    for device, which in ((alice, "sent"), (bob, "received")):
+        device.ok("redpacket.mine", {"which": which})
+        device.ok("redpacket.ledger")
+        device.ok("redpacket.wallet")
+        device.ok("redpacket.detail", {"packet": claimed})
+    for cmid, table in (("m-unsent", "ConversationTable"), ("m-unpaid", "WalletTable")):
+        dies(house, alice, cmid, table)
+    house.now += 5 * 60_000
+    released_before_it_was_held(house, alice)
+    house.packets.sweep()
+    bob.ok("redpacket.claim", {"packet": left})
+    with house.watched(before=fails("WalletTable")):
+        house.packets.follow()
+    record = house.packets.take()
+    assert record is not None
+    with house.watched(before=fails("RedPacketTable")):
+        house.packets.deliver(record)
+    house.call("settlement", {"Records": [record | {"body": "{}"}]})
+    house.packets.settle()
+
+
+def lucky(cmid: str) -> dict[str, Any]:
+    return {"conv": "g:g", "cmid": cmid, "kind": "lucky", "total": 3, "count": 3}
+
+
+def fails(table: str) -> Callable[[Call], None]:
+    """Calls to a table fail for a reason that may pass."""
+
+    def fail(call: Call) -> None:
+        if table in str(call.params):
+            raise ConnectTimeoutError(endpoint_url="x")
+
+    return fail
+
+
+def dies(house: House, alice: Device, cmid: str, table: str) -> None:
+    """The function has died before it wrote to a table."""
+
+    def fail(call: Call) -> None:
+        if call.operation == "TransactWriteItems" and table in str(call.params["TransactItems"][0]):
+            raise Crash
+
+    with house.watched(before=fail), pytest.raises(Crash):
+        alice.ask("redpacket.create", lucky(cmid))
+
+
+def released_before_it_was_held(house: House, alice: Device) -> None:
+    """A packet is given up while its function is about to take its money."""
+
+    def late(call: Call) -> None:
+        if call.operation == "TransactWriteItems" and "WalletTable" in str(call.params):
+            house.before = None
+            house.now += 5 * 60_000
+            house.packets.sweep()
+            house.packets.settle()
+
+    with house.watched(before=late):
+        assert alice.error("redpacket.create", lucky("m-late"))["code"] == "conflict"
+
+
 def batches_fail(house: House, alice: Device) -> None:
     """A message for which there is a repeat, and one for which there is none, of each queue."""
-    for parts in (False, True):
-        alice.say("x", f"f{parts}", conv="g:g")
+    urls = {
+        (False, False): house.queue_url,
+        (True, False): house.parts_url,
+        (False, True): house.express_url,
+        (True, True): house.express_parts_url,
+    }
+    for (parts, express), url in urls.items():
+        alice.say("x", f"f{parts}{express}", conv="g:g")
+        if express:
+            packet(alice, f"p{parts}", "g:g")
         house.fan_out() if parts else None
-        url = house.parts_url if parts else house.queue_url
-        house.sqs.send_message(QueueUrl=url, MessageBody="{}", MessageGroupId="m", MessageDeduplicationId=f"m{parts}")
-        record = house.take(parts=parts)[0]
+        name = f"m{parts}{express}"
+        house.sqs.send_message(QueueUrl=url, MessageBody="{}", MessageGroupId="m", MessageDeduplicationId=name)
+        record = house.take(parts=parts, express=express)[0]
         part = '{"v":1,"conv":"g:g","seqs":[1],"number":0,"of":1,"origins":{}}'
         again = {**record, "body": part} if parts else record
 
@@ -432,9 +639,9 @@ def batches_fail(house: House, alice: Device) -> None:
             if call.service == "dynamodb":
                 raise ConnectTimeoutError(endpoint_url="x")
 
-        house.load("broadcast" if parts else "fanout")
+        house.load("express" if express else "broadcast" if parts else "fanout")
         with house.watched(before=fail):
-            house.deliver([again], parts=parts)
+            house.deliver([again], parts=parts, express=express)
         house.fan_out()
     check = sample("redelivery")
     with house.watched(before=fail):
@@ -465,8 +672,13 @@ def test_a_function_reads_what_the_table_says(function: str, monkeypatch: pytest
     with built_house(monkeypatch):
         monkeypatch.setattr(settings, "Settings", Recording)
         load_function(function)
+        assert read == READS[function] - OF_A_GATEWAY
+        monkeypatch.setenv("PAYMENT_GATEWAY_URL", "https://pay.example.com")
+        monkeypatch.setenv("PAYMENT_GATEWAY_SECRET_ID", "PaymentSecret")
+        read.clear()
+        load_function(function)
 
-    assert read == READS[function]
+    assert read == READS[function] - OF_WALLETS
 
 
 def test_every_variable_leads_to_a_resource_or_a_parameter() -> None:
