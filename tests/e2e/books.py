@@ -37,6 +37,11 @@ class Packet:
         return dict(zip(self.claimers, self.shares, strict=False))
 
     @property
+    def last_claim(self) -> int:
+        """When it was claimed last, milliseconds since the epoch."""
+        return int(self.head["opened"]["N"]) + max(int(time["N"]) for time in self.head["times"]["L"])
+
+    @property
     def movements(self) -> dict[str, tuple[str, int]]:
         """All that must have happened to its money: by name, whose it was or is, and what the packet got by it."""
         must = {"hold": (self.sender, self.total)}

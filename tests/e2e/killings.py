@@ -14,7 +14,9 @@ from local.chaos.workers import Worker, functions_of, kill, workers_of
 
 
 @contextmanager
-def killing(stack: Stack, functions: Collection[str], every_s: float, dice: random.Random) -> Iterator[Counter[str]]:
+def killing(
+    stack: Stack, functions: Collection[str], *, every_s: float, at_most: int, dice: random.Random
+) -> Iterator[Counter[str]]:
     """SIGKILL to a process of these functions, again and again, at random: idle or in the middle of its work, but never
     to more than half of a function's at a time, for they start slowly here. How often each was hit."""
     names = functions_of(stack.cloud, stack.name).names
@@ -23,7 +25,7 @@ def killing(stack: Stack, functions: Collection[str], every_s: float, dice: rand
     over = threading.Event()
 
     def keep_killing() -> None:
-        while not over.wait(dice.expovariate(1 / every_s)):
+        while killed.total() < at_most and not over.wait(dice.expovariate(1 / every_s)):
             workers = [w for w in workers_of(stack.cloud.process.pid) if names.get(w.function) in functions]
             at_work = [worker for worker in workers if _has_worked(worker)]
             there = Counter(names[worker.function] for worker in at_work)

@@ -20,7 +20,7 @@ from tests.e2e.talker import Talker
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 SEED = int(os.environ.get("IM_SEED", "20"))
-CLAIMERS, SHARES = 100, 20
+CLAIMERS, SHARES = 60, 15
 AT_ONCE = 2
 WRITE = "dynamodb.UpdateItem"
 EVERY = 4
