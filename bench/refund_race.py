@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import time
 
@@ -25,6 +26,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=200, help="races")
     parser.add_argument("--seed", type=int, default=SEED, help="of the moments; which write is first, the machine says")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the stack ends with this program, whoever ends that
     with running_stack(parameters={"NewWalletAmount": "1000000000"}, chaos=True) as stack:
         began = time.monotonic()
         races = Races(stack, random.Random(options.seed))

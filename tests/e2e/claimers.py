@@ -82,7 +82,7 @@ class Member:
                 self._connection = await Connection.open(
                     self._stack.websocket,
                     token=self._stack.token(self.user),
-                    device="d1",
+                    device=f"d{left}",  # one that came too late could still take the place of the next one
                     on_push=lambda push, _: self.pushes.append(push),
                     listener=self,
                 )

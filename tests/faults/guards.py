@@ -147,17 +147,20 @@ def admitting_once(original: Callable[..., Any], self: Appender, draft: Any, adm
 def paid_at_last(original: Callable[..., Any], self: RedPackets, caller: Any, request: Any) -> Any:
     """Sends a packet first, and then takes its money."""
     later: list[Any] = []
-    answer = original(replace(self, payments=_Later(later)), caller, request)
+    answer = original(replace(self, payments=_Later(self.payments, later)), caller, request)
     for held in later:
         self.payments.hold(*held)
     return answer
 
 
 class _Later:
-    """Payments that are noted, to be made later."""
+    """A payment system whose holds are noted, to be made later."""
 
-    def __init__(self, noted: list[Any]) -> None:
-        self._noted = noted
+    def __init__(self, payments: Any, noted: list[Any]) -> None:
+        self._payments, self._noted = payments, noted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._payments, name)
 
     def hold(self, *args: Any) -> None:
         """Note it."""

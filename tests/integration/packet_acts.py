@@ -20,7 +20,7 @@ Acts = list[Act]
 Figures = tuple[str, int, int | None]
 """Of a packet: its kind, total and count."""
 Order = list[tuple[int, int]]
-"""Whose turn it is, and for how many AWS calls."""
+"""Whose turn it is, and how many times they go on up to their next AWS call."""
 Racing = tuple[tuple[str, int], int, Fault | None]
 """What overlaps with others, whose request it is, by which instance it is served, and what goes wrong."""
 
@@ -58,7 +58,7 @@ instance = st.sampled_from((0, 1))
 stopping = st.builds(
     lambda one, calls, others: [(one, calls), *((other, 20) for other in others)],
     st.integers(0, 2),
-    st.integers(1, 10),
+    st.integers(1, 11),
     st.lists(st.integers(0, 3), min_size=1, max_size=2),
 )
 """One stops somewhere, others go on to their ends."""
@@ -152,9 +152,11 @@ MEANWHILE: Final = st.sampled_from(("nothing", "nothing", "nothing", "comes agai
 """What the sender of an unfinished packet does."""
 after_the_end = st.sampled_from((0, 0, 1, 5000, -1, -2000))
 racing = st.tuples(RACING, instance, fault)
-sweep_stops = st.one_of(st.builds(lambda calls: [(1, calls), (0, 20)], st.integers(1, 7)), order)
-first_stops = st.one_of(st.builds(lambda calls: [(0, calls), (1, 20)], st.integers(1, 10)), order)
+sweep_stops = st.one_of(st.builds(lambda calls: [(1, calls), (0, 20)], st.integers(1, 8)), order)
+first_stops = st.one_of(st.builds(lambda calls: [(0, calls), (1, 20)], st.integers(1, 11)), order)
 RIVALS: Final = st.lists(
-    st.tuples(st.sampled_from(("same", "total", "another's", "another's")), instance, fault), min_size=1, max_size=2
+    st.tuples(st.sampled_from(("same", "total", "one more", "another's", "another's")), instance, fault),
+    min_size=1,
+    max_size=2,
 )
 """Requests for packets that come with one."""

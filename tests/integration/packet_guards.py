@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import copy
+import re
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +31,9 @@ from im.store.wallets import WalletStore  # noqa: E402
 from tests.integration.packet_histories import play  # noqa: E402
 from tests.integration.packet_stage import stage  # noqa: E402
 from tests.integration.test_refund_races import RACES, played  # noqa: E402
+
+BLUNDER: Final = re.compile("TypeError|AttributeError|NameError")
+"""What a guard says that was broken in a wrong way."""
 
 MOST: Final = 400
 """Histories that are played for one guard: what they need longer for, they do not notice."""
@@ -168,9 +173,11 @@ class _NoQueue:
         """Forget it."""
 
 
-def last_claim_only(original: Callable[..., Any], self: Settlement, packet: Any, since: int, **named: Any) -> Any:
+def last_claim_only(
+    original: Callable[..., Any], self: Settlement, packet: Any, since: int, *args: Any, **named: Any
+) -> Any:
     """Pays the newest claim, and not those before it."""
-    return original(self, packet, max(since, len(packet.claimers) - 1), **named)
+    return original(self, packet, max(since, len(packet.claimers) - 1), *args, **named)
 
 
 def to_anybody(original: Callable[..., Any], self: Claims, packet: Any, user: Any) -> None:
@@ -237,7 +244,11 @@ GUARDS: Final = (
         all_of(condition(PacketStore, "claim", "expires > :now"), does(Claims, "claim", never_over)),
     ),
     Guard("claim: it is for the user", does(Claims, "_require_invited", to_anybody)),
-    Guard("claim: the user was there", does(Claims, "_require_invited", to_newcomers)),
+    Guard(
+        "claim: the user was there",
+        does(Claims, "_require_invited", to_newcomers),
+        "claim against coming to the group",
+    ),
     Guard("close: the packet is open", condition(PacketStore, "_end", "#state = :open"), "two ends"),
     Guard(
         "close: its time is over",
@@ -323,8 +334,11 @@ def caught(guard: Guard, race: str | None, *, most: int = MOST, number: int = 0)
                     played(here, RACES[race], seeds=50, every=True)
                 else:
                     play(here, most, number=number, quickly=True)
-            except Exception as e:  # noqa: BLE001 - whatever it is, it was noticed
-                out.said = " ".join(f"{type(e).__name__}: {e}".split())
+            except AssertionError as e:
+                where = traceback.extract_tb(e.__traceback__)[-1]
+                said = " ".join(str(e).split()) or f"{where.line} in {where.name}"
+                assert not BLUNDER.search(said), said
+                out.said = said
             out.histories = here.happened["begun"]
     out.missed, out.seconds = broken.times, time.process_time() - started
     return out

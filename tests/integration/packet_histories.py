@@ -173,13 +173,15 @@ class Histories(RuleBasedStateMachine):
         return Terms(conv, self.one(by, conv), name, kind, total, count, whom, greeting)
 
     def creates_at_once(self, what: tuple[Any, ...], others: list[tuple[str, int, Fault | None]], order: Order) -> None:
-        """The same request twice, or with another total, or somebody else's in that conversation."""
+        """The same request twice, or with another total, or one more, or somebody else's in that conversation."""
         terms = self.terms(*what)
         asks = [Ask("create", terms.sender, terms=terms)]
         for how, _, _ in others:
             other = terms
             if how == "total":
                 other = replace(terms, total=terms.total + 6)
+            elif how == "one more":
+                other = replace(terms, cmid=f"{terms.cmid}+")
             elif how == "another's":
                 other = replace(terms, sender=self.one(what[0] % 8 + 1, terms.conv), to=None)
             asks.append(Ask("create", other.sender, terms=other))
@@ -686,32 +688,34 @@ def play(here: Stage, histories: int, *, number: int | None = None, quickly: boo
     run_state_machine_as_test(begin, settings=chosen)  # type: ignore[arg-type]
 
 
-def _some(number: int, histories: int) -> tuple[int, Counter[str], str]:
+def _some(chunk: tuple[int, int, int]) -> tuple[int, Counter[str], str]:
     """The counts of a chunk, and what is wrong."""
+    number, chunk_number, histories = chunk
     with pytest.MonkeyPatch.context() as patch, stage(patch) as here:
         try:
-            play(here, histories, number=number)
-        except Exception as e:  # noqa: BLE001 - whatever it is: the seed is told with it
-            return number, here.happened, "".join(traceback.format_exception(e))
-    return number, here.happened, ""
+            play(here, histories, number=number * 1_000_000 + chunk_number)
+        except Exception as e:  # noqa: BLE001 - whatever it is: the chunk is told with it
+            return chunk_number, here.happened, "".join(traceback.format_exception(e))
+    return chunk_number, here.happened, ""
 
 
 def main() -> int:
     """Exit status 1 when a history failed, or something has never happened."""
     parser = argparse.ArgumentParser(prog="python -m tests.integration.packet_histories", description=__doc__)
     parser.add_argument("--histories", type=int, default=10_000, help="how many")
-    parser.add_argument("--seed", type=int, default=0, help=f"of all; every {CHUNK} histories have one of their own")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--chunk", type=int, help=f"play only this one: {CHUNK} histories, or as many as are left")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
     started, happened, failed = time.monotonic(), Counter[str](), 0
     sizes = [min(CHUNK, asked.histories - done) for done in range(0, asked.histories, CHUNK)]
-    numbers = [asked.seed * 1_000_000 + i for i in range(len(sizes))]
+    chunks = [(asked.seed, i, size) for i, size in enumerate(sizes) if asked.chunk in {None, i}]
     with ProcessPoolExecutor(asked.processes) as pool:
-        for number, counts, text in pool.map(_some, numbers, sizes):
+        for chunk, counts, text in pool.map(_some, chunks):
             happened += counts
             if text:
                 failed += 1
-                print(f"seed {number}:\n{text}", flush=True)
+                print(f"chunk {chunk} of seed {asked.seed}:\n{text}", flush=True)
     for name, count in sorted(happened.items()):
         print(f"{count:>9}  {name}")
     missing = starved(happened)

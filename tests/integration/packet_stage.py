@@ -263,8 +263,8 @@ class Stage:
         return self.house.now + (self.ahead[self.running.which] if self.running is not None else 0)
 
     def serve(self, invocations: Sequence[Invocation], order: Sequence[tuple[int, int]] = ()) -> None:
-        """Run them to their ends. `order` says whose turn it is, and for how many AWS calls. At a 6 and above two
-        seconds pass before."""
+        """Run them to their ends. `order` says whose turn it is, and how many times to go on up to the next AWS call.
+        At a 6 and above two seconds pass before."""
         alive = [(one, greenlet(self._run)) for one in invocations]
         turns = itertools.chain.from_iterable([who, *[who % 6] * (calls - 1)] for who, calls in order)
         while alive:
@@ -294,8 +294,7 @@ class Stage:
         one, here = self.running, greenlet.getcurrent()
         if one is None or here.parent is None:
             return
-        if one.calls:  # the first call comes with the beginning
-            here.parent.switch()
+        here.parent.switch()
         one.calls += 1
         fault = one.fault
         if fault is None or fault.call != one.calls:

@@ -488,7 +488,7 @@ ASKED: dict[str, tuple[str, Data]] = {
     "for who has left": ("mia", {"kind": "direct", "to": "leo"}),
     "muted": ("mia", {}),
     "all muted": ("mia", {}),
-    "more than there is": ("his", {"conv": OPEN, "total": OPENING + 1}),
+    "more than there is": ("carol", {"conv": "d:carol:dan", "kind": "direct", "total": OPENING}),
     "cmid of a message": ("alice", {"cmid": "hello"}),
     "cmid of a change": ("alice", {"cmid": "reacted"}),
     "other total": ("alice", {"cmid": "lucky", "total": 1001}),
@@ -506,8 +506,8 @@ BEFORE: dict[str, Step] = {
     "over, again": Scene.ended,
     "cmid given up": Scene.given_up,
 }
-STORED_FIRST = {"more than there is", "cmid of a message", "cmid of a change"}
-"""That is known only when the packet is stored; it is given up then."""
+STORED_FIRST = {"cmid of a message", "cmid of a change"}
+"""That is known only when the packet is stored and paid for; it is given up then."""
 REPEATS = {"the same again", "claimed, again", "over, again"}
 
 

@@ -8,7 +8,9 @@ to the cent (packet_books.py).
 from __future__ import annotations
 
 import copy
+import itertools
 import random
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -52,6 +54,10 @@ def says(user: str, cmid: str) -> Act:
 
 def removes(user: str) -> Act:
     return lambda here: here.device("alice").ok("group.remove", {"conv": GROUP, "users": [user]})
+
+
+def joins(user: str) -> Act:
+    return lambda here: here.device(user).ok("group.join", {"conv": GROUP})
 
 
 def settles(here: Stage) -> None:
@@ -106,7 +112,7 @@ class Race:
 
 def group(here: Stage, *members: str) -> None:
     here.begin((0, 0))
-    data = {"gid": "team", "name": "Team", "members": list(members or ("bob", "carol", "dave"))}
+    data = {"gid": "team", "name": "Team", "join_mode": "open", "members": list(members or ("bob", "carol", "dave"))}
     here.device("alice").ok("group.create", data)
 
 
@@ -246,6 +252,11 @@ def the_cmid_is_one_s(here: Stage, replies: list[Any]) -> str:
     return "message"
 
 
+def came_too_late(here: Stage, replies: list[Any]) -> str:
+    assert [user for user, _ in packet_of(here).claims] == ["bob"]
+    return code(replies[0])
+
+
 def sent_before_the_removal_or_not(here: Stage, replies: list[Any]) -> str:
     told = code(replies[0])
     found = [packet for packet in packets_of(here) if packet.number("seq")]
@@ -338,6 +349,9 @@ RACES = {
     ),
     "packet against message": Race(
         group, (creates("bob"), says("bob", "c")), the_cmid_is_one_s, frozenset({"packet", "message"})
+    ),
+    "claim against coming to the group": Race(
+        one_share_left, (claims("erin"), joins("erin")), came_too_late, frozenset({"not_member", "forbidden"})
     ),
     "packet against the removal of its sender": Race(
         group,
@@ -461,7 +475,9 @@ def played(here: Stage, race: Race, *, seeds: int, every: bool) -> Counter[str]:
         try:
             seen[start.play(order)] += 1
         except AssertionError as e:
-            raise AssertionError(f"in the order {order[:30]}: {e}") from e
+            where = traceback.extract_tb(e.__traceback__)[-1]
+            runs = " ".join(f"{who}x{len(list(turns))}" for who, turns in itertools.groupby(order))
+            raise AssertionError(f"in the order {runs}: {str(e) or where.line}") from e
     return seen
 
 

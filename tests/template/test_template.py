@@ -311,7 +311,7 @@ def test_the_limits_of_packets_are_parameters_within_what_the_protocol_allows() 
 
 MONEY = {
     "MaxRedPacketShares": [1, 500, 500],
-    "MaxRedPacketAmount": [1, 2_000_000, 10**12],
+    "MaxRedPacketAmount": [0, 2_000_000, 10**12],
     "RedPacketLifeSeconds": [1, 86_400, 604_800],
     "NewWalletAmount": [0, 0, 10**9],
 }
