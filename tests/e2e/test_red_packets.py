@@ -96,7 +96,7 @@ def test_a_red_packet_is_seen_claimed_paid_and_finished(stack: Stack) -> None:
         assert anna.ask("redpacket.claim", {"packet": packet})["error"]["code"] == "sold_out"
         for other in (ben, cleo):
             assert about(other, packet, "claimed")["amount"] == amounts[other]
-        told = {}
+        told: dict[str, tuple[int, int | None]] = {}
         while len(told) < len(amounts):
             push = about(anna, packet, "claimed")
             told[push["user"]] = (push["claimed"], push.get("amount"))

@@ -127,6 +127,28 @@ def audit(house: House) -> None:
     assert bob.seen() == [1]
 
 
+def settlement(name: str) -> Callable[[House], None]:
+    """Bob has claimed all of a packet of Alice's, and is paid."""
+
+    def drive(house: House) -> None:
+        claimed = sample("settlement")["Records"][0]["dynamodb"]["NewImage"]
+        shares = {"pk": claimed["pk"], "sk": {"S": "SHARES"}, "shares": {"L": [claimed["total"]]}}
+        for item in (claimed, shares):
+            house.dynamodb.put_item(TableName="RedPacketTable", Item=item)
+        wallet = house.apps["settlement"].settlement.payments
+        wallet.hold(claimed["pk"]["S"], "alice", 800)
+
+        assert house.call("settlement", sample(name)) in ({}, {"batchItemFailures": []})
+
+        assert wallet.balance("bob") == 100_800
+
+    return drive
+
+
+def expiry(house: House) -> None:
+    assert house.call("expiry", sample("expiry")) == {}
+
+
 SAMPLES: dict[str, Callable[[House], None]] = {
     "authorizer": authorizer,
     "connect": connect,
@@ -134,6 +156,9 @@ SAMPLES: dict[str, Callable[[House], None]] = {
     "fanout": fanout,
     "broadcast": broadcast,
     "express": express,
+    "settlement": settlement("settlement"),
+    "settlement_queue": settlement("settlement_queue"),
+    "expiry": expiry,
     "redelivery": redelivery,
     "audit": audit,
     "ping": frame("connect", "ping", {"ts", "inbox"}),

@@ -66,8 +66,8 @@ to another, sender      forbid ok
 direct, sender          forbid ok
 
 no packet               found  found
-somebody's id           found  found
 being made              found  found
+being made, direct      found  found
 given up                found  found
 wrong form              bad    bad
 no form                 bad    bad
@@ -291,7 +291,10 @@ class Scene:
         self.house.packets.sweep()
         self.settle()
 
-    def being_made(self) -> None:
+    def being_made_direct(self) -> None:
+        self.being_made(conv=DIRECT, kind="direct")
+
+    def being_made(self, **more: Any) -> None:
         """Its money is held, its message is not there."""
 
         def fail(call: Any) -> None:
@@ -299,7 +302,7 @@ class Scene:
                 raise OSError("made by a test")
 
         with self.house.watched(before=fail):
-            error = self.people["alice"].error("redpacket.create", packet(cmid="made"))
+            error = self.people["alice"].error("redpacket.create", packet(cmid="made", **more))
         assert error["code"] == "internal"
         made = [item["pk"]["S"] for item in stored("RedPacketTable") if item.get("state") == {"S": "new"}]
         (self.packets["made"],) = made
@@ -358,8 +361,8 @@ WHO: dict[str, tuple[str, str, Step | None]] = {
     "to another, sender": ("alice", "exclusive", None),
     "direct, sender": ("alice", "direct", None),
     "no packet": ("alice", "nobody", None),
-    "somebody's id": ("alice", "nobody", None),
     "being made": ("alice", "made", Scene.being_made),
+    "being made, direct": ("bob", "made", Scene.being_made_direct),
     "given up": ("alice", "made", Scene.given_up),
     "wrong form": ("alice", "lucky", None),
     "no form": ("alice", "lucky", None),

@@ -20,7 +20,7 @@ COUNTABLE: Final = frozenset(
 )
 """Messages: the kinds that count as unread. All others are changes and notices."""
 
-EXPRESS: Final = frozenset({"redpacket"})
+EXPRESS: Final = ("redpacket",)
 """The kinds whose fan-out waits for no other: they overtake (docs/decisions/0015-red-packets-overtake.md)."""
 
 CHANGES: Final = frozenset({"edit", "recall", "reaction", "pin"})
