@@ -318,10 +318,14 @@ def ready(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[House, Complaints]]
         def pause(seconds: float) -> None:
             in_use[-1].loop.sleep(seconds)
 
+        def mix(users: list[str]) -> None:
+            in_use[-1].random.shuffle(users)
+
         monkeypatch.setattr(clients, "dynamodb", lambda: in_use[-1].client("dynamodb"))
         monkeypatch.setattr(clients, "sqs", lambda: in_use[-1].client("sqs"))
         monkeypatch.setattr(clients, "connections", lambda _: in_use[-1].client("execute-api"))
         monkeypatch.setattr(wiring, "now_ms", lambda: in_use[-1].now_ms)
+        monkeypatch.setattr(wiring, "shuffle", mix)
         for flow in (Appender, Changes, MessageChanges):
             monkeypatch.setattr(wiring, flow.__name__, partial(flow, pause=pause))
         monkeypatch.setattr(batches, "time", SimpleNamespace(sleep=pause))
