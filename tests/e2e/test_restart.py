@@ -45,9 +45,10 @@ def test_messages_and_tokens_survive_a_restart_of_the_local_stack(tmp_path: Path
 def until_audited(stack: Stack) -> None:
     """Wait until the auditor has read the stream."""
     functions, deadline = stack.cloud.client("lambda"), time.monotonic() + PATIENCE_S
+    of_its_table = f":table/{stack.outputs['ConversationTableName']}/stream/"
     while True:
         sources = functions.list_event_source_mappings()["EventSourceMappings"]
-        (stream,) = (source for source in sources if ":dynamodb:" in source["EventSourceArn"])
+        (stream,) = (source for source in sources if of_its_table in source["EventSourceArn"])
         if stream.get("LastProcessingResult", "").startswith("OK"):
             return
         assert time.monotonic() < deadline, stream
