@@ -6,20 +6,23 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
-from imclient.connection import Connection, PushHandler
+from imclient.core.outputs import Dial
+from imclient.core.settings import Settings
 from imclient.errors import ReplyError, UnreachableError
-from imclient.frames import Entry, Push
+from imclient.frames import Entry, Push, decode
 from imclient.ids import ConvId, UserId
-from imclient.session import Arrival, Session, Timing
+from imclient.session import Arrival, Session
+from imclient.socket import Socket
 from local import Stack
 
 TOGETHER = 3
 """How many do something at a time. Functions answer one after the other here, but for the authorizer: it is started
 anew, in seconds and 60 MB, for each who connects while others do."""
 
-TIMING = Timing(reply=10.0)
+SETTINGS = Settings(backlog=None, acknowledges=False, reply=10_000)
 """A client of an emulated cloud that shares two cores with everything else: half of the frames that it would send again
 after 5 s are only late, and make all others later."""
 
@@ -35,9 +38,8 @@ class Person:
         self.pushed: list[Entry] = []
         """Every entry of every push, in the order in which they came."""
         self._stack = stack
-        self.session = Session(
-            self._dial, UserId(user), timing=TIMING, backlog=backlog, on_arrival=self.arrivals.append
-        )
+        settings = replace(SETTINGS, backlog=backlog)
+        self.session = Session(self._dial, UserId(user), settings=settings, on_arrival=self.arrivals.append)
 
     async def __aenter__(self) -> Self:
         for left in (2, 1, 0):
@@ -86,14 +88,30 @@ class Person:
                 return rows, await self.ask("sync.unread")
             page = {"cursor": reply["cursor"]}
 
-    async def _dial(self, on_push: PushHandler) -> Connection:
-        def record(push: Push, at: float) -> None:
-            if push.name == "entries":
-                self.pushed += map(Entry.from_wire, push.data["entries"])
-            on_push(push, at)
-
+    async def _dial(self, _: Dial) -> Socket:
         token = self._stack.token(self.user)
-        return await Connection.open(self._stack.websocket, token=token, device="d1", on_push=record)
+        return await Socket.open(self._stack.websocket, token=token, device="d1", listener=_Pushes(self.pushed))
+
+
+@dataclass(slots=True)
+class _Pushes:
+    """Notes the entries of every push of a connection."""
+
+    pushed: list[Entry]
+
+    def opened(self) -> None:
+        pass
+
+    def sent(self, frame: str) -> None:
+        pass
+
+    def received(self, message: str | bytes) -> None:
+        match decode(message):
+            case Push(name="entries", data=data):
+                self.pushed += map(Entry.from_wire, data["entries"])
+
+    def closed(self) -> None:
+        pass
 
 
 async def connect_all(people: Iterable[Person], at_the_end: AsyncExitStack) -> None:

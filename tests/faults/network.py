@@ -20,8 +20,8 @@ from botocore.exceptions import ClientError
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosedError
 
-from imclient.connection import Connection, FrameListener, PushHandler
 from imclient.errors import UnreachableError, UpgradeRefusedError
+from imclient.socket import FrameListener, Socket
 from tests.faults.cloud import Cloud
 from tests.faults.queues import Failed, Item
 from tests.faults.virtual_time import VirtualLoop
@@ -56,11 +56,11 @@ class Link:
     down: float = 0
     told: bool = False
     """Whether its end has been told to `$disconnect`."""
-    socket: Socket | None = None
+    socket: Wire | None = None
 
 
-class Socket:
-    """In place of the WebSocket of a client: as much of it as a Connection uses."""
+class Wire:
+    """In place of the WebSocket of a client: as much of it as a Socket uses."""
 
     def __init__(self, gateway: Gateway, link: Link) -> None:
         self.close_code: int | None = None
@@ -155,10 +155,8 @@ class Gateway:
 
     # ---- what clients do
 
-    async def dial(
-        self, user: str, device: str, platform: str, on_push: PushHandler, listener: FrameListener | None
-    ) -> Connection:
-        """Open a connection. Raises what `Connection.open` raises."""
+    async def dial(self, user: str, device: str, platform: str, listener: FrameListener | None) -> Socket:
+        """Open a connection. Raises what `Socket.open` raises."""
         await asyncio.sleep(self._soon())
         if user in self.out:
             await asyncio.sleep(self.random.uniform(0, 3))
@@ -180,9 +178,9 @@ class Gateway:
             raise UnreachableError("timed out")
         if not link.open:
             raise UpgradeRefusedError(500)
-        link.socket = Socket(self, link)
+        link.socket = Wire(self, link)
         self.note(f"{user}/{device} has {link.id}")
-        return Connection(cast("ClientConnection", link.socket), on_push=on_push, listener=listener)
+        return Socket(cast("ClientConnection", link.socket), listener=listener)
 
     def sent(self, link: Link, text: str) -> None:
         """A client sends a frame."""

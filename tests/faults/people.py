@@ -10,12 +10,14 @@ from functools import partial
 from random import Random
 from typing import Any, Final
 
-from imclient.connection import Connection, PushHandler
+from imclient.core.outputs import Dial
+from imclient.core.settings import Settings
 from imclient.errors import ConnectionLostError, ImClientError, NoReplyError, ReplyError
 from imclient.frames import Entry
 from imclient.history.recording import Recorder
 from imclient.ids import ConvId, UserId, direct_conversation
-from imclient.session import Arrival, Session, Timing
+from imclient.session import Arrival, Session
+from imclient.socket import Socket
 from tests.faults.network import Gateway
 
 EMOJI: Final = ("👍", "🎉", "👀")
@@ -39,13 +41,13 @@ class Acked:
 class App:
     """One device: a session at a time, each of which starts from nothing."""
 
-    def __init__(self, gateway: Gateway, user: str, device: str, platform: str, timing: Timing) -> None:
+    def __init__(self, gateway: Gateway, user: str, device: str, platform: str, settings: Settings) -> None:
         self.user, self.device, self.platform = UserId(user), device, platform
         self.session: Session | None = None
         self.recorder = Recorder(user, device, platform, clock=lambda: gateway.cloud.now_ms)
         self.shown_twice = 0
         self.ends: list[BaseException] = []
-        self._gateway, self._timing = gateway, timing
+        self._gateway, self._settings = gateway, settings
 
     @property
     def name(self) -> str:
@@ -63,8 +65,7 @@ class App:
             session = Session(
                 self._dial,
                 self.user,
-                timing=self._timing,
-                acknowledges=True,
+                settings=self._settings,
                 on_arrival=partial(self._arrived, set()),
                 on_state=lambda line: self._gateway.note(f"{self.name}: {line}"),
             )
@@ -92,9 +93,8 @@ class App:
             await session.close()
             self._gateway.note(f"{self.name} has left")
 
-    async def _dial(self, on_push: PushHandler) -> Connection:
-        listener = self.recorder.connection()
-        return await self._gateway.dial(self.user, self.device, self.platform, on_push, listener)
+    async def _dial(self, _: Dial) -> Socket:
+        return await self._gateway.dial(self.user, self.device, self.platform, self.recorder.connection())
 
     def _arrived(self, shown: set[tuple[str, int]], arrival: Arrival) -> None:
         """What a session has shown is its own: the one before may still be closing."""
@@ -339,9 +339,9 @@ DOES: Final[tuple[tuple[Does, int], ...]] = (
 )
 """What somebody does next, and how often."""
 
-TIMING: Final = Timing(acknowledge=2)
+SETTINGS: Final = Settings(backlog=None, acknowledge=2_000)
 
 
-def timing(random: Random) -> Timing:
+def settings(random: Random) -> Settings:
     """The waits of the protocol, but pings that come sooner, and acks that come later: both are allowed."""
-    return replace(TIMING, ping_every=random.uniform(15, 30))
+    return replace(SETTINGS, ping_every=random.randrange(15_000, 30_000))

@@ -25,7 +25,7 @@ from imclient.transcript import Transcript
 from tests.faults import cloud as clouds
 from tests.faults.cloud import Cloud, Complaints
 from tests.faults.network import Gateway
-from tests.faults.people import App, People, timing
+from tests.faults.people import App, People, settings
 from tests.faults.virtual_time import VirtualLoop, run
 from tests.integration.house import House
 
@@ -79,8 +79,8 @@ class _Play:
         self.gateway = Gateway(self.cloud, self.random, happened, self.note)
         self.cloud.gateway = self.gateway
         users = list(USERS[: self.random.randint(5, 7)])
-        wait = timing(self.random)
-        self.ping_every = wait.ping_every
+        wait = settings(self.random)
+        self.ping_every = wait.ping_every / 1000
         apps = [App(self.gateway, user, "pc", "desktop", wait) for user in users]
         with_phones = users[: self.random.randint(1, 3)]
         apps += [App(self.gateway, user, "phone", "ios", wait) for user in with_phones]

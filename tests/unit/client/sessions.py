@@ -6,11 +6,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from imclient.connection import Connection, PushHandler
+from imclient.core.outputs import Dial
+from imclient.core.settings import Settings
 from imclient.ids import UserId
-from imclient.session import Dial, Session
+from imclient.session import Dialer, Session
+from imclient.socket import Socket
 from imclient.stack import SigningKey
 from imclient.tokens import mint_token
 from tests.unit.client.fake_server import SECRET, FakeServer
@@ -42,19 +46,20 @@ async def connect(server: FakeServer, user: UserId, on_push: PushHandler | None 
     return await Connection.open(server.url, token=token(user), device="d1", on_push=on_push)
 
 
-def dialer(server: FakeServer, user: UserId) -> Dial:
+def dialer(server: FakeServer, user: UserId) -> Dialer:
     """What a session of that device opens connections with."""
 
-    async def dial(on_push: PushHandler) -> Connection:
-        return await connect(server, user, on_push)
+    async def dial(_: Dial) -> Socket:
+        return await Socket.open(server.url, token=token(user), device="d1")
 
     return dial
 
 
 @asynccontextmanager
-async def session(server: FakeServer, user: UserId, **how: Any) -> AsyncIterator[Session]:
-    """A session that has started; `how` is what Session takes."""
-    made = Session(dialer(server, user), user, **how)
+async def session(server: FakeServer, user: UserId, settings: Settings, **how: Any) -> AsyncIterator[Session]:
+    """A session that has started; `how` is what Session takes, or other settings."""
+    other = {name: how.pop(name) for name in list(how) if hasattr(settings, name)}
+    made = Session(dialer(server, user), user, settings=replace(settings, **other), **how)
     await made.start()
     try:
         yield made

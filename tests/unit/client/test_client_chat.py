@@ -17,16 +17,16 @@ from click.testing import CliRunner
 from imclient.chat import Chat, described
 from imclient.cli import main
 from imclient.cli.chat import lines_of
+from imclient.core.settings import Settings
 from imclient.errors import ConnectionLostError
 from imclient.frames import Entry
 from imclient.ids import ConvId, UserId
-from imclient.session import Timing
 from tests.unit.client.fake_server import SECRET, Conversation, FakeServer
-from tests.unit.client.sessions import dialer
+from tests.unit.client.sessions import connect, dialer
 
 ALICE, BOB = UserId("alice"), UserId("bob")
 DIRECT = ConvId("d:alice:bob")
-QUICK = Timing(reply=1, hole=0.02, acknowledge=0.02, backoff_first=0.01, backoff_longest=0.05)
+QUICK = Settings(reply=1_000, hole=20, acknowledge=20, read=20, backoff_first=10, backoff_longest=50)
 
 
 class Screen:
@@ -49,7 +49,7 @@ class Screen:
 
 def run(server: FakeServer, *steps: str | Callable[[], bool], screen: Screen, conv: ConvId | None = None) -> Chat:
     async def work() -> Chat:
-        chat = Chat(dialer(server, ALICE), ALICE, write=screen.lines.append, timing=QUICK)
+        chat = Chat(dialer(server, ALICE), ALICE, write=screen.lines.append, settings=QUICK)
         async with asyncio.timeout(30):
             await chat.run(screen.typed(*steps), conv=conv)
         return chat
@@ -59,7 +59,7 @@ def run(server: FakeServer, *steps: str | Callable[[], bool], screen: Screen, co
 
 def bob_says(server: FakeServer, *texts: str, conv: str = DIRECT) -> None:
     async def work() -> None:
-        async with await dialer(server, BOB)(lambda *_: None) as bob:
+        async with await connect(server, BOB) as bob:
             for text in texts:
                 target = {"to": ALICE} if conv == DIRECT else {"conv": conv}
                 data = {**target, "cmid": text, "kind": "text", "body": {"text": text}}
@@ -96,7 +96,7 @@ def test_what_is_typed_is_sent_and_what_comes_is_printed_and_read() -> None:
             return bool(server.conversations[DIRECT].log) and screen.shows("✓ 1")()
 
         async def work() -> None:
-            chat = Chat(dialer(server, ALICE), ALICE, write=screen.lines.append, timing=QUICK)
+            chat = Chat(dialer(server, ALICE), ALICE, write=screen.lines.append, settings=QUICK)
             steps = screen.typed("hello", "//etc", bob_answers, answer, screen.shows("bob: hey"), "/history 2")
             async with asyncio.timeout(30), asyncio.TaskGroup() as group:
                 group.create_task(chat.run(steps, conv=DIRECT))
@@ -120,7 +120,7 @@ def test_messages_of_other_conversations_name_theirs_and_stay_unread() -> None:
         server.conversations["g:team"] = Conversation("g:team", [ALICE, BOB])
 
         async def work() -> None:
-            chat = Chat(dialer(server, ALICE), ALICE, write=screen.lines.append, timing=QUICK)
+            chat = Chat(dialer(server, ALICE), ALICE, write=screen.lines.append, settings=QUICK)
             async with asyncio.timeout(30), asyncio.TaskGroup() as group:
                 group.create_task(chat.run(screen.typed(screen.shows("bob: hey")), conv=ConvId("g:team")))
                 while "sync.entries" not in server.ops_of(ALICE):
@@ -140,7 +140,7 @@ def test_who_leaves_and_comes_back_sees_it_said_and_nothing_of_between() -> None
         server.conversations[team] = Conversation(team, [BOB, ALICE])
 
         async def work() -> None:
-            chat = Chat(dialer(server, ALICE), ALICE, write=screen.lines.append, timing=QUICK)
+            chat = Chat(dialer(server, ALICE), ALICE, write=screen.lines.append, settings=QUICK)
             steps = screen.typed(
                 screen.shows("bob: before"),
                 screen.shows("bob removed alice"),
@@ -273,7 +273,7 @@ def test_changes_are_lines_of_their_own_as_they_come() -> None:
         bob_says(server, "helo")
 
         async def change() -> None:
-            async with await dialer(server, BOB)(lambda *_: None) as bob:
+            async with await connect(server, BOB) as bob:
                 for op, more in (
                     ("edit", {"body": {"text": "hello"}}),
                     ("react", {"emoji": "👍", "on": True}),
@@ -282,7 +282,7 @@ def test_changes_are_lines_of_their_own_as_they_come() -> None:
                     await bob.request("message", op, {"conv": DIRECT, "seq": 1, "cmid": op, **more})
 
         async def work() -> None:
-            chat = Chat(dialer(server, ALICE), ALICE, write=screen.lines.append, timing=QUICK)
+            chat = Chat(dialer(server, ALICE), ALICE, write=screen.lines.append, settings=QUICK)
             async with asyncio.timeout(30), asyncio.TaskGroup() as group:
                 group.create_task(chat.run(screen.typed(screen.shows("recalled"), "/list"), conv=DIRECT))
                 while not screen.shows("bob: helo")():

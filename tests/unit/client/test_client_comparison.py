@@ -14,9 +14,10 @@ from imclient.comparison import (
     unread_differences,
     unread_expected,
 )
+from imclient.core.outputs import Source
 from imclient.frames import Entry
 from imclient.ids import ConvId, UserId
-from imclient.session import Arrival, Source
+from imclient.session import Arrival
 
 CONV = ConvId("g:t")
 A, B, C = UserId("a"), UserId("b"), UserId("c")

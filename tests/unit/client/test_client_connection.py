@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from imclient.connection import Connection
+from imclient.core.outputs import Source
+from imclient.core.settings import Settings
 from imclient.errors import (
     ConnectionLostError,
     NoReplyError,
@@ -18,7 +20,7 @@ from imclient.errors import (
     UpgradeRefusedError,
 )
 from imclient.ids import ConvId, UserId
-from imclient.session import Arrival, Session, Source, Timing
+from imclient.session import Arrival, Session
 from tests.unit.client import sessions
 from tests.unit.client.fake_server import GATEWAY_FAILURE, Conversation, FakeServer, Faults
 from tests.unit.client.sessions import connect, run, token, until
@@ -26,7 +28,9 @@ from tests.unit.client.sessions import connect, run, token, until
 ALICE, BOB = UserId("alice"), UserId("bob")
 DIRECT = ConvId("d:alice:bob")
 TEAM = ConvId("g:team")
-QUICK = Timing(reply=0.5, hole=0.02, acknowledge=0.02, backoff_first=0.01, backoff_longest=0.05)
+QUICK = Settings(
+    backlog=None, acknowledges=False, reply=500, hole=20, acknowledge=20, read=20, backoff_first=10, backoff_longest=50
+)
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def server() -> Iterator[FakeServer]:
 
 
 def session(server: FakeServer, user: UserId, **more: Any) -> AbstractAsyncContextManager[Session]:
-    return sessions.session(server, user, timing=QUICK, **more)
+    return sessions.session(server, user, QUICK, **more)
 
 
 def test_replies_go_to_their_requests(server: FakeServer) -> None:
@@ -289,7 +293,7 @@ def fetches(server: FakeServer, user: UserId) -> list[dict[str, Any]]:
 
 async def quiet() -> None:
     """Long enough for several more tries, if anything were to try again."""
-    await asyncio.sleep(30 * QUICK.hole)
+    await asyncio.sleep(30 * QUICK.hole / 1000)
 
 
 def test_who_joins_late_asks_once_for_what_is_closed_to_them(server: FakeServer) -> None:

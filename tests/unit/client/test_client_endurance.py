@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from imclient.connection import Connection, PushHandler
+from imclient.core.outputs import Dial
+from imclient.core.settings import Settings
 from imclient.ids import ConvId, UserId
-from imclient.session import Session, Timing
+from imclient.session import Session
+from imclient.socket import Socket
 from tests.unit.client import sessions
 from tests.unit.client.fake_server import FakeServer
-from tests.unit.client.sessions import connect, run, until
+from tests.unit.client.sessions import run, token, until
 
 ALICE, BOB = UserId("alice"), UserId("bob")
 DIRECT = ConvId("d:alice:bob")
@@ -23,14 +25,21 @@ TEAM = ConvId("g:team")
 TRIES = 2
 LONG = 3 * TRIES
 """More failures than one request is tried."""
-QUICK = Timing(
-    reply=0.05,
-    hole=0.01,
-    hole_longest=0.02,
-    acknowledge=0.01,
-    ping_every=0.05,
-    backoff_first=0.01,
-    backoff_longest=0.02,
+QUICK = Settings(
+    backlog=None,
+    acknowledges=False,
+    tries=TRIES,
+    sends=TRIES,
+    reply=50,
+    hole=10,
+    hole_longest=20,
+    acknowledge=10,
+    read=10,
+    inbox=10,
+    inbox_retry=20,
+    ping_every=50,
+    backoff_first=10,
+    backoff_longest=20,
 )
 
 
@@ -41,7 +50,7 @@ def server() -> Iterator[FakeServer]:
 
 
 def session(server: FakeServer, user: UserId, **more: Any) -> AbstractAsyncContextManager[Session]:
-    return sessions.session(server, user, timing=QUICK, tries=TRIES, **more)
+    return sessions.session(server, user, QUICK, **more)
 
 
 def asked(server: FakeServer, user: UserId, op: str) -> list[dict[str, Any]]:
@@ -111,7 +120,7 @@ def test_what_the_server_refuses_is_told_once(server: FakeServer) -> None:
             await until(lambda: len(asked(server, BOB, "read")) == 1)
             bob.mark_read(DIRECT, 1)
             await until(lambda: server.conversations[DIRECT].read.get(BOB) == 1)
-            await asyncio.sleep(20 * QUICK.acknowledge)
+            await asyncio.sleep(20 * QUICK.acknowledge / 1000)
             assert bob.failure is None
 
     run(work())
@@ -122,13 +131,13 @@ def test_a_session_that_is_closing_does_not_connect_again(server: FakeServer) ->
     """The app has been started again: the connection of its next session would be kicked."""
     dialled = 0
 
-    async def dial(on_push: PushHandler) -> Connection:
+    async def dial(_: Dial) -> Socket:
         nonlocal dialled
         dialled += 1
-        return await connect(server, ALICE, on_push)
+        return await Socket.open(server.url, token=token(ALICE), device="d1")
 
     async def work() -> None:
-        alice = Session(dial, ALICE, timing=replace(QUICK, reply=20), acknowledges=True)
+        alice = Session(dial, ALICE, settings=replace(QUICK, reply=20_000, acknowledges=True))
         await alice.start()
         server.faults.lost_replies_of["sync.ack"] = LONG
         async with session(server, BOB) as bob:

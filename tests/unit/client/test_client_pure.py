@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imclient.connection import connection_url
 from imclient.errors import FrameTooLargeError, MalformedEntryError, StackError
 from imclient.frames import Entry, Page, Push, Reply, decode, encode_request
 from imclient.ids import ConvId, UserId, direct_conversation, peer_in
 from imclient.latency import percentile
 from imclient.printable import printable
+from imclient.socket import connection_url
 from imclient.stack import SigningKey, load_stack
 from imclient.tokens import mint_token
 

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 from imclient.chatlog import Line
 from imclient.cli import main
+from imclient.core.settings import Settings
 from imclient.errors import ChatLogError, ReplayStoppedError, UnreachableError
 from imclient.replay import Plan, Replay, Report
-from imclient.session import Timing
 from imclient.stack import load_stack
 from tests.unit.client.fake_server import FakeServer, Faults
 
@@ -28,11 +28,19 @@ LINES = [
     Line("ann|", "bye"),
     Line("cy", "bye"),
 ]
-QUICK = Timing(reply=0.5, hole=0.02, hole_longest=0.1, acknowledge=0.05, backoff_first=0.01, backoff_longest=0.05)
+QUICK = Settings(
+    backlog=None,
+    acknowledges=False,
+    reply=500,
+    hole=20,
+    hole_longest=100,
+    backoff_first=10,
+    backoff_longest=50,
+)
 
 
 def play(tmp_path: Path, faults: Faults | None = None, **more: object) -> tuple[Report, FakeServer]:
-    options: dict[str, object] = {"patience": 30.0, "tail": 0.1, "settle": 0.05, "counter_looks": 2, "timing": QUICK}
+    options: dict[str, object] = {"patience": 30.0, "tail": 0.1, "settle": 0.05, "counter_looks": 2, "settings": QUICK}
     plan = Plan(run="r1", group_name="test", **(options | more))  # type: ignore[arg-type]
 
     async def run() -> Report:
@@ -43,7 +51,7 @@ def play(tmp_path: Path, faults: Faults | None = None, **more: object) -> tuple[
 
 
 def test_a_log_through_a_faultless_server(tmp_path: Path) -> None:
-    report, server = play(tmp_path, listeners=1, timing=replace(QUICK, reply=30.0))
+    report, server = play(tmp_path, listeners=1, settings=replace(QUICK, reply=30_000))
 
     assert report.differences == []
     assert (report.people, report.messages, report.notices) == (5, 8, 1)

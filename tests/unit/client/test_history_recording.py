@@ -38,13 +38,13 @@ def test_what_is_recorded_is_read_again(tmp_path: Path) -> None:
     times = iter(range(1, 100))
     with (tmp_path / file_name("alice", "pc")).open("w", encoding="utf-8") as sink:
         recorder = Recorder("alice", "pc", "desktop", clock=lambda: next(times), sink=sink)
-        for kicked in (None, "replaced"):
+        for last in ("no JSON \n at all", '{"push":"kicked","data":{"reason":"replaced"}}'):
             connection = recorder.connection()
             connection.opened()
             connection.sent('{"route":"connect","op":"ping","id":"r1","data":{}}')
             connection.received('{"id":"r1","ok":true,"data":{"inbox":"\\ud800 \\u2028 日本"}}')
-            connection.received("no JSON \n at all")
-            connection.closed(kicked)
+            connection.received(last)
+            connection.closed()
         recorder.holds(TEAM, [5, 3, 1, 2], shown=1, floor=7)
 
     (read,) = read_recordings(tmp_path)

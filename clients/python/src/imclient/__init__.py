@@ -1,6 +1,8 @@
 """A client for serverless-im: the wire protocol, a session that keeps its rules, and the command line `im`."""
 
 from imclient.connection import Connection
+from imclient.core.outputs import Source, State
+from imclient.core.settings import Settings
 from imclient.errors import (
     ConnectionLostError,
     ImClientError,
@@ -11,7 +13,8 @@ from imclient.errors import (
 )
 from imclient.frames import Entry, Push
 from imclient.ids import ConvId, UserId, direct_conversation
-from imclient.session import Arrival, Sent, Session, Source, Timing
+from imclient.session import Arrival, Sent, Session
+from imclient.socket import Socket
 from imclient.transcript import Gap, Transcript
 
 __all__ = [
@@ -27,8 +30,10 @@ __all__ = [
     "ReplyError",
     "Sent",
     "Session",
+    "Settings",
+    "Socket",
     "Source",
-    "Timing",
+    "State",
     "Transcript",
     "UnreachableError",
     "UpgradeRefusedError",

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeAlias
 
+from imclient.core.outputs import Source
+from imclient.core.settings import Settings
 from imclient.errors import FrameTooLargeError, ImClientError, ReplyError
 from imclient.frames import Entry, JsonObject
 from imclient.ids import ConvId, UserId, direct_conversation, is_user_id, peer_in
 from imclient.notices import clock, members_changed, profile_changed
 from imclient.printable import printable
-from imclient.session import Arrival, Dial, Session, Source, Timing
+from imclient.session import Arrival, Dialer, Session
 
 HISTORY_DEFAULT = 20
 HISTORY_ON_OPEN = 10
@@ -35,7 +37,7 @@ class Chat:
     """
 
     def __init__(
-        self, dial: Dial, user: UserId, *, write: Print, echoes: bool = False, timing: Timing | None = None
+        self, dial: Dialer, user: UserId, *, write: Print, echoes: bool = False, settings: Settings | None = None
     ) -> None:
         self.user = user
         self.not_sent = 0
@@ -47,9 +49,7 @@ class Chat:
         self._session = Session(
             dial,
             user,
-            timing=timing,
-            backlog=0,
-            acknowledges=True,
+            settings=settings,
             on_arrival=self._arrived,
             on_settled=self._show_whole,
             on_state=lambda line: write(f"-- {printable(line)}"),

@@ -1,7 +1,7 @@
 """One WebSocket connection: requests paired with their replies, and pushes.
 
-It knows the frames and nothing of conversations. What a client must do across connections (holes, acknowledgements,
-reconnecting) is in `session`.
+It knows the frames and nothing of conversations, and its end is its end: for a few requests, as scripts make them. What
+a client must do across connections (holes, acknowledgements, reconnecting) is in `session`.
 """
 
 from __future__ import annotations
@@ -10,47 +10,17 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Protocol, Self, TypeAlias
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from contextlib import aclosing
+from typing import Any, Self, TypeAlias
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
-
-from imclient.errors import ConnectionLostError, NoReplyError, UnreachableError, UpgradeRefusedError
-from imclient.frames import MAX_INCOMING_BYTES, PROTOCOL_VERSION, JsonObject, Push, Reply, decode, encode_request
+from imclient.errors import ConnectionLostError, NoReplyError
+from imclient.frames import JsonObject, Push, Reply, decode, encode_request
+from imclient.socket import FrameListener, Socket
 
 REPLY_TIMEOUT_SECONDS = 5.0
 RESENDS = 2
-OPEN_TIMEOUT_SECONDS = 20.0
-CLOSE_TIMEOUT_SECONDS = 2.0
-
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 PushHandler: TypeAlias = Callable[[Push, float], None]
-
-
-class FrameListener(Protocol):
-    """Told of everything that one connection sends and receives, in order. It must not block and must not raise."""
-
-    def opened(self) -> None:
-        """The connection is open."""
-
-    def sent(self, frame: str) -> None:
-        """A frame is about to leave; whether it got away is not known."""
-
-    def received(self, message: str | bytes) -> None:
-        """A message has come; nothing has been made of it yet."""
-
-    def closed(self, kicked: str | None) -> None:
-        """The connection is closed, by whomever. `kicked` is the reason that the server gave, if it gave one."""
-
-
-def connection_url(websocket: str, *, token: str, device: str, platform: str) -> str:
-    """The address to connect to: `websocket` with the query that the protocol asks for."""
-    parts = urlsplit(websocket)
-    query = dict(parse_qsl(parts.query))
-    query |= {"token": token, "device": device, "platform": platform, "v": str(PROTOCOL_VERSION)}
-    return urlunsplit(parts._replace(query=urlencode(query)))
 
 
 class Connection:
@@ -61,12 +31,9 @@ class Connection:
     and must not raise.
     """
 
-    def __init__(
-        self, socket: ClientConnection, *, on_push: PushHandler | None = None, listener: FrameListener | None = None
-    ) -> None:
+    def __init__(self, socket: Socket, *, on_push: PushHandler | None = None) -> None:
         self._socket = socket
         self._on_push = on_push
-        self._listener = listener
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
         self._pushes: deque[Push] = deque()
         self._push_came = asyncio.Event()
@@ -75,8 +42,6 @@ class Connection:
         self._kicked: str | None = None
         self.frames_resent = 0
         self.messages_ignored = 0
-        if listener is not None:
-            listener.opened()
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
@@ -94,26 +59,8 @@ class Connection:
 
         Raises UpgradeRefusedError when the server answered with another status than 101, UnreachableError otherwise.
         """
-        url = connection_url(websocket, token=token, device=device, platform=platform)
-        try:
-            socket = await connect(
-                url,
-                max_size=MAX_INCOMING_BYTES,
-                open_timeout=OPEN_TIMEOUT_SECONDS,
-                close_timeout=CLOSE_TIMEOUT_SECONDS,
-                # API Gateway does not compress, and the protocol has its own ping, which also says what changed.
-                compression=None,
-                ping_interval=None,
-                # A proxy meant for the internet cannot reach this machine's own stack.
-                proxy=None if urlsplit(websocket).hostname in _LOOPBACK else True,
-            )
-        except InvalidStatus as error:
-            raise UpgradeRefusedError(error.response.status_code) from error
-        except (InvalidHandshake, InvalidURI) as error:
-            raise UnreachableError(f"{websocket} does not answer as a WebSocket: {error}") from error
-        except OSError as error:  # TimeoutError is one
-            raise UnreachableError(f"{websocket} cannot be reached: {error or type(error).__name__}") from error
-        return cls(socket, on_push=on_push, listener=listener)
+        socket = await Socket.open(websocket, token=token, device=device, platform=platform, listener=listener)
+        return cls(socket, on_push=on_push)
 
     async def __aenter__(self) -> Self:
         """The connection itself."""
@@ -135,7 +82,7 @@ class Connection:
 
     def abort(self) -> None:
         """Drop the connection without a word, as a phone does that loses its signal."""
-        self._socket.transport.abort()
+        self._socket.abort()
 
     async def wait_lost(self) -> ConnectionLostError:
         """Wait until the connection is closed, by whomever, and tell why."""
@@ -200,11 +147,9 @@ class Connection:
             await self._push_came.wait()
 
     async def _send(self, frame: str) -> None:
-        if self._listener is not None:
-            self._listener.sent(frame)
         try:
             await self._socket.send(frame)
-        except ConnectionClosed as error:
+        except ConnectionLostError as error:
             raise self._loss() from error
 
     def _loss(self) -> ConnectionLostError:
@@ -212,33 +157,29 @@ class Connection:
 
     async def _read(self) -> None:
         try:
-            async for message in self._socket:
-                received_at = time.perf_counter()
-                if self._listener is not None:
-                    self._listener.received(message)
-                match decode(message):
-                    case Reply() as reply:
-                        self._answer(reply)
-                    case Push(name="kicked", data=data) as push:
-                        self._kicked = str(data.get("reason", "unknown"))
-                        self._take(push, received_at)
-                        # The server closes next; not waiting for it spares a client from one that does not.
-                        break
-                    case Push() as push:
-                        self._take(push, received_at)
-                    case None:
-                        self.messages_ignored += 1
+            async with aclosing(self._socket.messages()) as messages:
+                async for message in messages:
+                    self._receive(message, time.perf_counter())
+                    if self._kicked is not None:
+                        break  # the server closes next; not waiting for it spares a client from one that does not
             await self._socket.close()
-        except ConnectionClosed:
-            pass  # closed without, or with another than, a normal close frame: `_loss` carries the code
         finally:
             self._lost = self._loss()
-            if self._listener is not None:
-                self._listener.closed(self._kicked)
             for waiting in self._waiting.values():
                 if not waiting.done():
                     waiting.set_exception(self._lost)
             self._push_came.set()
+
+    def _receive(self, message: str | bytes, received_at: float) -> None:
+        match decode(message):
+            case Reply() as reply:
+                self._answer(reply)
+            case Push() as push:
+                if push.name == "kicked":
+                    self._kicked = str(push.data.get("reason", "unknown"))
+                self._take(push, received_at)
+            case None:
+                self.messages_ignored += 1
 
     def _answer(self, reply: Reply) -> None:
         waiting = self._waiting.get(reply.id)

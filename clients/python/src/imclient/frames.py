@@ -25,6 +25,12 @@ COUNTABLE_KINDS = frozenset(
     {"text", "image", "voice", "video", "file", "location", "card", "custom", "redpacket", "merged"},
 )
 
+CHANGE_KINDS = frozenset({"edit", "recall", "reaction", "pin"})
+"""Kinds that change the message `target`."""
+
+PREVIEW = 80
+"""Characters of a message in one line."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -54,6 +60,8 @@ class Entry:
     pinned: bool = False
     quoted: str | None = None
     forwarded_from: UserId | None = None
+    wire: JsonObject = field(default_factory=dict, repr=False, compare=False)
+    """All of it, as it came."""
 
     @property
     def countable(self) -> bool:
@@ -87,10 +95,17 @@ class Entry:
                     cmid=cmid if isinstance(cmid, str) else None,
                     mentions=tuple(map(str, mentions)) if isinstance(mentions, list) else (),
                     reply_to=reply_to if isinstance(reply_to, int) else None,
+                    wire=dict(wire),  # type: ignore[call-overload]
                     **_state(rest),
                 )
             case _:
                 raise MalformedEntryError("an entry without conv, seq, n, kind, ts or body")
+
+
+def preview_of(kind: str, body: JsonObject) -> str:
+    """A message in one line, as rows and quotes have it."""
+    said = body.get("text") if kind == "text" else body.get("title") if kind == "merged" else None
+    return " ".join(said.split())[:PREVIEW] if isinstance(said, str) else ""
 
 
 def _state(rest: Mapping[Any, Any]) -> JsonObject:

@@ -26,12 +26,14 @@ from imclient.comparison import (
     unread_differences,
     unread_expected,
 )
-from imclient.connection import Connection, PushHandler
+from imclient.core.outputs import Dial, Source
+from imclient.core.settings import Settings
 from imclient.errors import ChatLogError, ImClientError, ReplayStoppedError
 from imclient.frames import Entry, JsonObject
 from imclient.ids import ConvId, UserId
 from imclient.latency import percentile
-from imclient.session import Arrival, Sent, Session, Source, Timing
+from imclient.session import Arrival, Sent, Session
+from imclient.socket import Socket
 from imclient.stack import Stack
 from imclient.tokens import mint_token
 from imclient.transcript import Gap
@@ -67,7 +69,7 @@ class Plan:
     settle: float = 1.0
     counter_looks: int = 10
     seed: int = 1
-    timing: Timing = field(default_factory=Timing)
+    settings: Settings = field(default_factory=lambda: Settings(backlog=None, acknowledges=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +122,12 @@ class Report:
 class Member:
     """One person, signed in on one device, and everything that arrived there, in the order in which it did."""
 
-    def __init__(self, user: UserId, stack: Stack, timing: Timing, on_arrival: Callable[[], None]) -> None:
+    def __init__(self, user: UserId, stack: Stack, settings: Settings, on_arrival: Callable[[], None]) -> None:
         self.user = user
         self.arrivals: list[Arrival] = []
         self._stack = stack
         self._on_arrival = on_arrival
-        self.session = Session(self._dial, user, timing=timing, on_arrival=self._record)
+        self.session = Session(self._dial, user, settings=settings, on_arrival=self._record)
 
     def entries(self, conv: ConvId) -> list[Entry]:
         """What they hold of the conversation, ascending."""
@@ -135,9 +137,9 @@ class Member:
         """Whether they hold everything up to `seq`."""
         return self.session.transcript(conv).watermark >= seq
 
-    async def _dial(self, on_push: PushHandler) -> Connection:
+    async def _dial(self, _: Dial) -> Socket:
         token = mint_token(self._stack.signing, self.user, now=int(time.time()))
-        return await Connection.open(self._stack.websocket, token=token, device="replay", on_push=on_push)
+        return await Socket.open(self._stack.websocket, token=token, device="replay")
 
     def _record(self, arrival: Arrival) -> None:
         self.arrivals.append(arrival)
@@ -187,7 +189,7 @@ class Replay:
         self._sent: list[Sent] = []
         self._arrivals = 0
         self._arrived = asyncio.Event()
-        self._members = {user: Member(user, stack, plan.timing, self._count) for user in ids.values()}
+        self._members = {user: Member(user, stack, plan.settings, self._count) for user in ids.values()}
 
     async def run(self) -> Report:
         """Play the log and compare.

@@ -1,7 +1,4 @@
-"""What a client must do, over one connection after another: keep transcripts whole, acknowledge, ping, reconnect.
-
-The rules are those of the protocol's section "What a client must do"; the comments quote them by number.
-"""
+"""The machine of `core` on an event loop: sockets and timers for what it asks for, handlers for what it tells."""
 
 from __future__ import annotations
 
@@ -9,52 +6,47 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import partial
-from itertools import islice
 from typing import Any, TypeAlias
 
-from imclient.connection import REPLY_TIMEOUT_SECONDS, RESENDS, Connection, PushHandler
+from imclient.core.logs import PAGE
+from imclient.core.machine import Kept, Machine
+from imclient.core.outputs import (
+    Answer,
+    Arrived,
+    Change,
+    Dial,
+    Event,
+    Hangup,
+    Noted,
+    OutgoingChanged,
+    Output,
+    Pushed,
+    Save,
+    Settled,
+    Source,
+    State,
+    StateChanged,
+    Transmit,
+)
+from imclient.core.settings import Settings
 from imclient.errors import (
     ConnectionLostError,
+    FrameTooLargeError,
     ImClientError,
-    MalformedEntryError,
-    NoReplyError,
     ReplyError,
     UnreachableError,
     UpgradeRefusedError,
 )
 from imclient.frames import Entry, JsonObject, Page, Push
-from imclient.ids import ConvId, UserId, peer_in
+from imclient.ids import ConvId, UserId
+from imclient.socket import Socket
 from imclient.transcript import Gap, Transcript
 
-ENTRIES_PAGE = 100
-ACKS_A_FRAME = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Every wait of a session, in seconds; the defaults are the protocol's. Tests make them short."""
-
-    reply: float = REPLY_TIMEOUT_SECONDS
-    hole: float = 0.3
-    hole_longest: float = 5.0
-    acknowledge: float = 1.0
-    ping_every: float = 240.0
-    ping_deadline: float = 10.0
-    backoff_first: float = 0.5
-    backoff_longest: float = 30.0
-
-
-class Source(StrEnum):
-    """How an entry came to this client."""
-
-    PUSH = "push"
-    REPLY = "reply"  # its own message, known from the reply
-    FETCH = "fetch"  # asked for, to fill a hole
+CLOSE_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,72 +73,88 @@ class Sent:
     acked_at: float
 
 
-Dial: TypeAlias = Callable[[PushHandler], Awaitable[Connection]]
+Dialer: TypeAlias = Callable[[Dial], Awaitable[Socket]]
+"""Opens a connection, with a token that was not used yet when `fresh` is asked for."""
 
 
 def _ignore(_: object) -> None:
     return None
 
 
+def draw(below: int) -> int:
+    """An integer from 0 to below `below`; 0 for 0. Spreads load, protects nothing."""
+    return random.randrange(below) if below > 0 else 0  # noqa: S311
+
+
 class Session:
     """One user on one device. `start` it, then `call` and `send`; `close` it at the end.
 
-    - `dial` opens a connection whose pushes go to the handler it is given; it is called again after each loss.
-    - `on_arrival` gets every entry that comes, duplicates too; `on_push` every push other than `entries`;
+    - `dial` opens a connection; it is called again after each loss, and beside the old one before the server ends that.
+    - `on_arrival` gets every entry that comes, duplicates too; `on_push` every push that the session has no use for;
       `on_settled` a conversation after a page of it was fetched, also when all of that page is closed to the user;
-      `on_state` a line for a person when the connection is lost or is back.
-    - `backlog` is how many entries before the first one seen of a conversation are needed: None for all of them.
-    - `acknowledges`: whether the session tells the server what it has received (rule 3).
+      `on_state` a line for a person when the connection is lost or is back; `on_event` all of that as it is.
+    - `kept` and `save`: what an earlier session of this device has saved, and where this one does (see `store`).
 
     The handlers run on the event loop; they must not block and must not raise.
     """
 
     def __init__(
         self,
-        dial: Dial,
+        dial: Dialer,
         user: UserId,
         *,
-        timing: Timing | None = None,
-        backlog: int | None = None,
-        acknowledges: bool = False,
-        tries: int = 8,
+        settings: Settings | None = None,
+        kept: Kept | None = None,
+        save: Callable[[tuple[Change, ...]], None] = _ignore,
         on_arrival: Callable[[Arrival], None] = _ignore,
         on_push: Callable[[Push], None] = _ignore,
         on_settled: Callable[[ConvId], None] = _ignore,
         on_state: Callable[[str], None] = _ignore,
+        on_event: Callable[[Event], None] = _ignore,
     ) -> None:
         self.user = user
-        self.transcripts: dict[ConvId, Transcript] = {}
-        self.rows: dict[ConvId, JsonObject] = {}
+        self.machine = Machine(user, settings or Settings(), draw, kept)
         self.reconnects = 0
-        self._timing = timing or Timing()
         self._dial = dial
-        self._backlog = backlog
-        self._acknowledges = acknowledges
-        self._tries = tries
+        self._save = save
         self._on_arrival = on_arrival
         self._on_push = on_push
         self._on_settled = on_settled
         self._on_state = on_state
-        self._connection: Connection | None = None
-        self._up = asyncio.Event()  # set while there is a connection, and for good once the session has ended
-        self._ended = asyncio.Event()
-        self._closing = False
+        self._on_event = on_event
+        self._sockets: dict[int, _Wire] = {}
+        self._dials: dict[int, asyncio.Task[None]] = {}
+        self._answers: dict[int, asyncio.Future[JsonObject]] = {}
+        self._sending: dict[str, _Sending] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._pumping = False
+        self._heard_at = 0.0
+        self._opened = 0
         self._failure: BaseException | None = None
-        self._inbox: object = None
-        self._catching_up = asyncio.Lock()
-        self._mending: set[ConvId] = set()
-        self._sending: dict[ConvId, asyncio.Lock] = {}
-        self._acknowledged: dict[ConvId, int] = {}
-        self._to_read: dict[ConvId, int] = {}
-        self._stale_inbox = False
-        self._resent_before = 0
+        self._first_failure: asyncio.Future[ImClientError] | None = None
+        self._closing = False
+        self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def transcripts(self) -> dict[ConvId, Transcript]:
+        """What there is of each conversation."""
+        return self.machine.transcripts
+
+    @property
+    def rows(self) -> dict[ConvId, JsonObject]:
+        """The conversation list."""
+        return self.machine.rows
+
+    @property
+    def state(self) -> State:
+        """How it is connected."""
+        return self.machine.state
 
     @property
     def frames_resent(self) -> int:
         """How many frames were sent again because no reply came."""
-        return self._resent_before + (self._connection.frames_resent if self._connection else 0)
+        return self.machine.requests.frames_resent
 
     @property
     def failure(self) -> BaseException | None:
@@ -158,35 +166,44 @@ class Session:
 
         Raises what `dial` raises for the first connection, and what `call` raises.
         """
-        self._connection = await self._dial(self._receive)
-        self._up.set()
-        self._spawn(self._keep_connected())
+        failed = self._first_failure = asyncio.get_running_loop().create_future()
+        self.begin()
+        read = asyncio.ensure_future(self.catch_up())
         try:
-            await self.catch_up()
-        except ImClientError:
+            await asyncio.wait({read, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if not read.done():
+                raise failed.result()
+            await read
+        except (ImClientError, asyncio.CancelledError):
+            read.cancel()
+            await asyncio.gather(read, return_exceptions=True)
             await self.close()
             raise
-        self._spawn(self._keep_alive())
-        self._spawn(self._keep_told())
+
+    def begin(self) -> None:
+        """Connect as soon as that is possible, and go on with what was kept. Waits for nothing."""
+        self.machine.start(self._now())
+        self._pump()
 
     async def close(self) -> None:
-        """Tell the server what is still to be told, close the connection and stop every task.
-
-        It does not connect again for it: the next session of this device may be there already, and would be kicked.
-        """
+        """Tell the server what is still to be told, close the connection and stop every task."""
         self._closing = True
-        if not self._ended.is_set() and self._connection is not None and self._connection.lost is None:
+        if self.state is State.ONLINE and not self._ended.is_set():
             # What cannot be told now, the next session learns from the inbox and tells then.
             with suppress(ImClientError, TimeoutError):
-                async with asyncio.timeout(self._timing.reply):
-                    await self._tell()
-        self._end(None)
+                async with asyncio.timeout(CLOSE_PATIENCE_SECONDS):
+                    await self._answer(self.machine.leave(self._now()))
+        self._ended.set()
+        self.machine.stop(self._now())
+        self._pump()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._connection is not None:
-            await self._connection.close()
+        await asyncio.gather(*(wire.socket.close() for wire in self._sockets.values()), return_exceptions=True)
+        self._sockets.clear()
+        if self._timer is not None:
+            self._timer.cancel()
 
     async def wait_ended(self) -> None:
         """Wait until the session ends, by `close` or by itself; then see `failure`."""
@@ -199,45 +216,48 @@ class Session:
         Raises ReplyError for an error that will not go away, or stayed for `tries` tries; NoReplyError;
         ConnectionLostError or UpgradeRefusedError when the session has ended.
         """
-        for left in range(self._tries - 1, -1, -1):
-            connection = await self._connected()
-            try:
-                return await connection.request(route, op, data, timeout=self._timing.reply, resends=RESENDS)
-            except ReplyError as error:
-                if not error.retryable or not left:
-                    raise
-                tried = self._tries - 1 - left
-                wait = self._backoff(tried) if error.retry_after_ms is None else error.retry_after_ms / 1000
-                await asyncio.sleep(wait)
-            except NoReplyError:
-                if not left:
-                    raise
-                await connection.close()  # it may be half open: the next connection tells
-                self._up_unless(connection)
-            except ConnectionLostError:
-                if not left:
-                    raise
-                await connection.wait_lost()
-                self._up_unless(connection)
-        raise AssertionError("unreachable: the last try returns or raises")
+        return await self._answer(self.machine.call(route, op, data, self._now()))
 
-    async def send(self, conv: ConvId, body: JsonObject, *, kind: str = "text", cmid: str | None = None) -> Sent:
-        """Send a message and return it as the server accepted it; it is in the transcript then.
+    async def send(self, conv: ConvId, body: JsonObject, *, cmid: str | None = None, **more: Any) -> Sent:
+        """Send a message and return it as the server accepted it; `more` are its `kind`, `mentions`, `reply_to`.
 
         Rule 1: the cmid stays the same across retries, and one conversation has one message on its way at a time.
-        Raises what `call` raises; the message may or may not be stored then, and the same `cmid` may be sent again.
+        It is sent until the server answers: while there is no connection, that waits for the next one.
+        Raises ReplyError, FrameTooLargeError, and ConnectionLostError or UpgradeRefusedError when the session ends: the
+        message may or may not be stored then. The same `cmid` may be sent again.
         """
+        if self.machine.ended is not None:
+            raise self.machine.ended
         cmid = cmid or str(uuid.uuid4())
-        peer = peer_in(conv, self.user)
-        target = {"conv": conv} if peer is None else {"to": peer}
-        async with self._sending.setdefault(conv, asyncio.Lock()):
-            sent_at = time.perf_counter()
-            reply = await self.call("message", "send", {**target, "cmid": cmid, "kind": kind, "body": body})
-            acked_at = time.perf_counter()
-            entry = Entry.from_wire({**reply, "kind": kind, "from": self.user, "cmid": cmid, "body": body})
-        self._take(entry, Source.REPLY, acked_at)
-        self._mend(entry.conv)
-        return Sent(entry, reply.get("duplicate") is True, sent_at, acked_at)
+        sending = self._sending[cmid] = _Sending(asyncio.get_running_loop().create_future())
+        self.post(conv, body, cmid=cmid, **more)
+        try:
+            return await sending.done
+        except (ReplyError, FrameTooLargeError):
+            self.machine.discard(cmid)
+            self._pump()
+            raise
+        finally:
+            self._sending.pop(cmid, None)
+
+    def post(
+        self,
+        conv: ConvId,
+        body: JsonObject,
+        *,
+        cmid: str | None = None,
+        kind: str = "text",
+        mentions: list[str] | None = None,
+        reply_to: int | None = None,
+    ) -> str:
+        """Send a message when that is possible, and return its cmid at once. `on_event` is told what becomes of it."""
+        cmid = cmid or str(uuid.uuid4())
+        item: JsonObject = {"cmid": cmid, "conv": conv, "kind": kind, "body": body, "ts": int(time.time() * 1000)}
+        item |= {} if mentions is None else {"mentions": mentions}
+        item |= {} if reply_to is None else {"reply_to": reply_to}
+        self.machine.send(item, self._now())
+        self._pump()
+        return cmid
 
     async def edit(self, conv: ConvId, seq: int, body: JsonObject) -> int:
         """Replace what an own message says; the seq of the change. Raises what `call` raises."""
@@ -251,72 +271,34 @@ class Session:
         """Put a reaction on a message, or take it off; the seq of the change. Raises what `call` raises."""
         return await self._change(conv, "react", {"seq": seq, "emoji": emoji, "on": on})
 
-    async def _change(self, conv: ConvId, op: str, data: JsonObject) -> int:
-        """One at a time in a conversation. The entry itself is fetched: nobody pushes it to who has made it."""
-        async with self._sending.setdefault(conv, asyncio.Lock()):
-            reply = await self.call("message", op, {"conv": conv, **data, "cmid": str(uuid.uuid4())})
-        seq = int(reply["seq"])
-        self.expect(conv, seq)
-        return seq
+    async def pin(self, conv: ConvId, seq: int, *, on: bool = True) -> int:
+        """Pin a message for everybody, or take it down; the seq of the change. Raises what `call` raises."""
+        return await self._change(conv, "pin", {"seq": seq, "on": on})
 
-    def transcript(self, conv: ConvId, first_seen: int = 1) -> Transcript:
+    async def _change(self, conv: ConvId, op: str, data: JsonObject) -> int:
+        reply = await self._answer(self.machine.change(conv, op, data, str(uuid.uuid4()), self._now()))
+        return int(reply["seq"])
+
+    def transcript(self, conv: ConvId, first_seen: int | None = None) -> Transcript:
         """The transcript of a conversation; a new one starts `backlog` entries before the seq `first_seen`."""
-        known = self.transcripts.get(conv)
-        if known is None:
-            floor = 0 if self._backlog is None else max(0, first_seen - 1 - self._backlog)
-            known = self.transcripts[conv] = Transcript(conv, floor=floor)
-        return known
+        return self.machine.logs.transcript(conv, first_seen)
 
     def expect(self, conv: ConvId, last_seq: int) -> None:
         """Learn that a conversation has entries up to `last_seq`; what is missing is fetched, after the usual wait."""
-        self.transcript(conv, last_seq + 1).expect(last_seq)
-        self._mend(conv)
+        self.machine.expect(conv, last_seq, self._now())
+        self._pump()
 
     def mark_read(self, conv: ConvId, seq: int) -> None:
         """Note that the user has read up to `seq`; the server is told within a second, together with what follows."""
-        self._to_read[conv] = max(seq, self._to_read.get(conv, 0))
+        self.machine.read(conv, seq, self._now())
+        self._pump()
 
     async def catch_up(self) -> None:
         """Read what changed in the inbox since the last time (all of it the first time) into `rows`, then the holes.
 
         Raises what `call` raises; the session then tries again by itself.
         """
-        async with self._catching_up:
-            self._stale_inbox = False
-            try:
-                await self._read_inbox_since()
-            except ImClientError:
-                self._stale_inbox = True
-                raise
-
-    async def _read_inbox_since(self) -> None:
-        try:
-            await self._read_inbox()
-        except ReplyError as error:
-            # The server does not know this value of `inbox` any more: read all of it.
-            if self._inbox is None or error.code not in {"expired", "bad_request"}:
-                raise
-            self._inbox = None
-            await self._read_inbox()
-
-    async def _read_inbox(self) -> None:
-        query: JsonObject = {} if self._inbox is None else {"since": self._inbox}
-        inbox = None
-        while True:
-            reply = await self.call("sync", "inbox", query)
-            # The first page's value: what changes while the others are read is then read again, and not missed.
-            inbox = reply.get("inbox") if inbox is None else inbox
-            for row in reply.get("conversations", []):
-                match row:
-                    case {"conv": str(name), "last_seq": int(last_seq)}:
-                        conv = ConvId(name)
-                        self.rows[conv] = row
-                        if conv in self.transcripts or self._backlog is None:
-                            self.expect(conv, last_seq)
-            if reply.get("cursor") is None:
-                self._inbox = inbox
-                return
-            query = {**query, "cursor": reply["cursor"]}
+        await self._answer(self.machine.refresh(self._now()))
 
     async def fetch(self, conv: ConvId, gap: Gap) -> list[Entry]:
         """The entries of a conversation from `gap.first` to `gap.last` as the server has them now, ascending.
@@ -332,232 +314,227 @@ class Session:
         """Ascending pages, until they settle `gap` or the server has no more. The last one may go beyond the gap."""
         after = gap.first - 1
         while after < gap.last:
-            query = {"conv": conv, "after": after, "limit": min(ENTRIES_PAGE, gap.last - after)}
+            query = {"conv": conv, "after": after, "limit": min(PAGE, gap.last - after)}
             page = Page.from_wire(await self.call("sync", "entries", query), after=after)
             yield page
             if not page.more or page.last == after:
                 return
             after = page.last
 
-    def _receive(self, push: Push, at: float) -> None:
-        match push:
-            case Push(name="entries", data={"entries": list(wires)}):
-                for wire in wires:
-                    try:
-                        entry = Entry.from_wire(wire)
-                    except MalformedEntryError:
-                        continue  # its seq stays a hole, and is fetched
-                    self._take(entry, Source.PUSH, at)
-                    self._mend(entry.conv)
-            case Push(name="inbox", data=data):
-                self._stale_inbox = self._stale_inbox or data.get("inbox") != self._inbox
-            case _:
-                self._on_push(push)
+    # ---- the machine's wishes
 
-    def _take(self, entry: Entry, source: Source, at: float, as_of: int = 0) -> None:
-        transcript = self.transcript(entry.conv, entry.seq)
-        new = transcript.insert(entry, as_of)
-        if new and entry.kind == "members" and self.user in entry.body.get("added", ()):
-            # Whoever comes back may see all of a group that shows its history, and was not told of recalls.
-            transcript.reopen(entry.seq)
-        self._on_arrival(Arrival(entry, source, at, new))
+    def _now(self) -> int:
+        return int(asyncio.get_running_loop().time() * 1000)
 
-    def _mend(self, conv: ConvId) -> None:
-        if conv not in self._mending and not self.transcripts[conv].complete:
-            self._mending.add(conv)
-            self._spawn(self._fill(conv))
-
-    async def _fill(self, conv: ConvId) -> None:
-        """Rule 2: fetch a hole 300 ms after it was seen, unless pushes have filled it by then.
-
-        What the server leaves out is closed to the user, and no hole. One that it refuses, or that lies above all that
-        they may see, is not asked for again before something else of the conversation comes. A server that is busy or
-        out of reach is asked until it answers: nothing else might ever tell of the hole again.
-        """
-        transcript = self.transcripts[conv]
-        wait = self._timing.hole
+    def _pump(self) -> None:
+        """Do what the machine asks for. A handler may ask it for more: that is done in its turn."""
+        if self._pumping:
+            return
+        self._pumping = True
         try:
-            while not transcript.complete:
-                # Holes below today's horizon are as old as this wait when it ends; the younger ones wait their turn.
-                seen = transcript.horizon
-                await asyncio.sleep(wait)
-                before, more = (transcript.watermark, len(transcript)), True
-                era = transcript.era
-                try:
-                    for gap in transcript.missing(up_to=seen):
-                        async for page in self._pages(conv, gap):
-                            self._take_page(transcript, page, era)
-                            more = page.more
-                except ImClientError as error:
-                    if not self._passes(error):
-                        raise
-                    self._on_state(f"cannot fetch what is missing of {conv} now: {error}")
-                    more = True
-                if not more and transcript.horizon == seen and transcript.era == era:
-                    return
-                progress = (transcript.watermark, len(transcript)) != before or transcript.watermark >= seen
-                wait = self._timing.hole if progress else min(2 * wait, self._timing.hole_longest)
-        except ReplyError as error:
-            # Removed from the group, for one: the rest of the inbox lives on.
-            self._on_state(f"cannot fetch what is missing of {conv}: {error}")
+            while outputs := self.machine.outputs():
+                self._keep(outputs)
+                for output in outputs:
+                    self._do(output)
         finally:
-            self._mending.discard(conv)
+            self._pumping = False
+        self._set_timer()
 
-    def _take_page(self, transcript: Transcript, page: Page, era: int) -> None:
-        """Take in a page that was asked for in `era`: what has become open since then, it cannot settle."""
-        at, settles = time.perf_counter(), transcript.era == era
-        for entry in page.entries:
-            self._take(entry, Source.FETCH, at, page.newest)
-        if settles:
-            transcript.settle(page.first, page.last)
-        self._on_settled(transcript.conv)
+    def _keep(self, outputs: list[Output]) -> None:
+        """All that one step says is kept together."""
+        changes = [change for output in outputs if isinstance(output, Save) for change in output.changes]
+        if changes:
+            self._save(tuple(changes))
 
-    async def _keep_connected(self) -> None:
-        """Rule 4: reconnect with full-jitter backoff, then catch up. A client that was kicked stays away."""
-        while True:
-            connection = await self._connected()
-            lost = await connection.wait_lost()
-            self._up_unless(connection)
-            self._resent_before += connection.frames_resent
-            self._connection = None
-            if lost.kicked is not None:
-                self._end(lost)
-                return
-            if self._closing:
-                self._end(None)
-                return
-            self._on_state(f"{lost}; connecting again")
-            attempt = 0
-            while self._connection is None:
-                await asyncio.sleep(self._backoff(attempt))
-                attempt += 1
-                try:
-                    self._connection = await self._dial(self._receive)
-                except UnreachableError:
-                    continue
-                except UpgradeRefusedError as refused:
-                    if refused.status in {401, 403}:
-                        self._end(refused)
-                        return
-            self.reconnects += 1
-            self._up.set()
-            self._on_state("connected again")
-            self._spawn(self._refresh())
+    def _set_timer(self) -> None:
+        due = self.machine.next_wake
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            # A millisecond is whole when it is over.
+            self._timer = asyncio.get_running_loop().call_at(due / 1000 + 0.000_5, self._wake)
 
-    async def _keep_alive(self) -> None:
-        """Rule 4: ping every few minutes, idle or busy: the pong tells of what a lost push would have told.
+    def _wake(self) -> None:
+        self._timer = None
+        self.machine.wake(self._now())
+        self._pump()
 
-        A ping without an answer means that the connection is dead.
-        """
-        while True:
-            await asyncio.sleep(self._timing.ping_every)
-            connection = await self._connected()
-            try:
-                reply = await connection.request("connect", "ping", {}, timeout=self._timing.ping_deadline, resends=0)
-            except NoReplyError:
-                await connection.close()
-                self._up_unless(connection)
-            except ConnectionLostError:
-                await connection.wait_lost()
-                self._up_unless(connection)
-            except ReplyError as error:
-                if not error.retryable:
-                    raise
-            else:
-                if reply.get("inbox") != self._inbox:
-                    await self._refresh()
+    def _do(self, output: Output) -> None:
+        match output:
+            case Dial(link):
+                self._dials[link] = self._spawn(self._open(link, output))
+            case Transmit(link, frame):
+                if (wire := self._sockets.get(link)) is not None:
+                    wire.send(frame)
+            case Hangup(link):
+                if (dialing := self._dials.pop(link, None)) is not None:
+                    dialing.cancel()
+                if (wire := self._sockets.pop(link, None)) is not None:
+                    self._spawn(wire.end())
+            case Answer(call, data, error):
+                self._settle_answer(call, data, error)
+            case Save():
+                pass  # done already, with all of its step
+            case _:
+                self._tell(output)
 
-    async def _keep_told(self) -> None:
-        """Rule 3: acknowledge at most once a second; read positions go the same way, and so does a changed inbox."""
-        while True:
-            await asyncio.sleep(self._timing.acknowledge)
-            try:
-                await self._tell()
-            except ImClientError as error:
-                if not (isinstance(error, ReplyError) or self._passes(error)):
-                    raise
-                self._on_state(f"the server did not take what was received or read: {error}")
-            if self._stale_inbox:
-                await self._refresh()
+    def _tell(self, event: Event) -> None:
+        match event:
+            case Arrived(entry, source, new):
+                self._on_arrival(Arrival(entry, source, self._heard_at, new))
+            case Settled(conv):
+                self._on_settled(conv)
+            case Pushed(name, data):
+                self._on_push(Push(name, data))
+            case OutgoingChanged(item, error):
+                self._outgoing(item, error)
+            case StateChanged(state, _, error):
+                self._has_state(state, error)
+            case Noted(text):
+                self._on_state(text)
+        self._on_event(event)
 
-    async def _refresh(self) -> None:
-        """Catch up in the background; what cannot be read now is read within the next second or later."""
+    def _has_state(self, state: State, error: ImClientError | None) -> None:
+        if state is State.ONLINE:
+            self._opened += 1
+            self.reconnects = self._opened - 1
+            if self._opened > 1:
+                self._on_state("connected again")
+        elif state is State.WAITING and self._opened:
+            self._on_state(f"{error}; connecting again")
+        elif state is State.ENDED:
+            self._end(None if self._closing else error)
+            for sending in self._sending.values():
+                if not sending.done.done():
+                    sending.done.set_exception(error or ConnectionLostError())
+
+    def _end(self, failure: BaseException | None) -> None:
+        if failure is not None and self._failure is None:
+            self._failure = failure
+        if isinstance(failure, ImClientError):
+            self._first_failed(failure)
+        self._ended.set()
+
+    def _settle_answer(self, call: int, data: JsonObject | None, error: ImClientError | None) -> None:
+        future = self._answers.pop(call, None)
+        if future is None or future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(data or {})
+
+    async def _answer(self, call: int) -> JsonObject:
+        future: asyncio.Future[JsonObject] = asyncio.get_running_loop().create_future()
+        self._answers[call] = future
+        self._pump()
+        return await future
+
+    def _outgoing(self, item: JsonObject, error: ImClientError | None) -> None:
+        sending = self._sending.get(item["cmid"])
+        if sending is None or sending.done.done():
+            return
+        match item["state"]:
+            case "sending":
+                sending.sent_at = time.perf_counter()
+            case "sent":
+                wire = {"n": 0, "ts": item["ts"], **item, "from": self.user}
+                now = time.perf_counter()
+                sent = Sent(Entry.from_wire(wire), item.get("duplicate") is True, sending.sent_at or now, now)
+                sending.done.set_result(sent)
+            case "failed" if error is not None:
+                sending.done.set_exception(error)
+
+    # ---- connections
+
+    async def _open(self, link: int, wanted: Dial) -> None:
         try:
-            await self.catch_up()
-        except ImClientError as error:
-            if not self._passes(error):
-                raise
-            self._on_state(f"cannot read the inbox now: {error}")
+            socket = await self._dial(wanted)
+        except UpgradeRefusedError as refused:
+            self._dials.pop(link, None)
+            if refused.status not in {401, 403}:
+                self._first_failed(refused)
+            self.machine.failed(link, refused.status, self._now())
+        except UnreachableError as unreachable:
+            self._dials.pop(link, None)
+            self._first_failed(unreachable)
+            self.machine.failed(link, None, self._now())
+        else:
+            self._dials.pop(link, None)
+            wire = self._sockets[link] = _Wire(socket)
+            self._spawn(wire.write())
+            self.machine.opened(link, self._now())
+            self._spawn(self._read(link, wire))
+        self._pump()
 
-    async def _tell(self) -> None:
-        """Tell what has not been told. What the server refuses is not told again; what did not reach it is."""
-        if self._acknowledges:
-            due = (
-                (conv, transcript.watermark)
-                for conv, transcript in self.transcripts.items()
-                if transcript.watermark > self._acknowledged.get(conv, transcript.floor)
-            )
-            if acks := dict(islice(due, ACKS_A_FRAME)):  # the others go with the next ones
-                wire = [{"conv": conv, "seq": seq} for conv, seq in acks.items()]
-                with self._unless_it_passes(lambda: self._acknowledged.update(acks)):
-                    await self.call("sync", "ack", {"acks": wire})
-        for conv, seq in list(self._to_read.items()):
-            with self._unless_it_passes(partial(self._has_read, conv, seq)):
-                await self.call("sync", "read", {"conv": conv, "seq": seq})
+    def _first_failed(self, error: ImClientError) -> None:
+        """Whoever waits in `start` is told. A token that is refused is no failure yet: a fresh one may be taken."""
+        if not self._opened and self._first_failure is not None and not self._first_failure.done():
+            self._first_failure.set_result(error)
 
-    def _has_read(self, conv: ConvId, seq: int) -> None:
-        if self._to_read.get(conv) == seq:
-            del self._to_read[conv]
+    async def _read(self, link: int, wire: _Wire) -> None:
+        async with aclosing(wire.socket.messages()) as messages:
+            async for message in messages:
+                self._heard_at = time.perf_counter()
+                self.machine.received(link, message, self._now())
+                self._pump()
+        self._sockets.pop(link, None)
+        wire.stop()
+        self.machine.closed(link, wire.socket.close_code, self._now())
+        self._pump()
 
-    @contextmanager
-    def _unless_it_passes(self, done: Callable[[], None]) -> Iterator[None]:
-        """Call `done` after what is inside, unless that raises something after which it may still succeed."""
-        try:
-            yield
-        except ReplyError as error:
-            if not error.retryable:
-                done()
-            raise
-        done()
-
-    def _passes(self, error: ImClientError) -> bool:
-        """Whether the same may succeed later, on this session: the server was busy, or out of reach."""
-        if self._ended.is_set():
-            return False
-        return (
-            error.retryable if isinstance(error, ReplyError) else isinstance(error, NoReplyError | ConnectionLostError)
-        )
-
-    async def _connected(self) -> Connection:
-        while True:
-            await self._up.wait()
-            if self._ended.is_set():
-                raise self._failure or ConnectionLostError()
-            if self._connection is not None:
-                return self._connection
-            self._up.clear()
-
-    def _up_unless(self, lost: Connection) -> None:
-        """Nobody may get the connection that was lost; if it was replaced already, all is well."""
-        if not self._ended.is_set() and (self._connection is None or self._connection is lost):
-            self._up.clear()
-
-    def _backoff(self, attempt: int) -> float:
-        longest = min(self._timing.backoff_longest, self._timing.backoff_first * 2**attempt)
-        return random.uniform(0, longest)  # noqa: S311 - spreads load, protects nothing
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._settle)
+        return task
 
     def _settle(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._end(error)
 
-    def _end(self, failure: BaseException | None) -> None:
-        if not self._ended.is_set():
-            self._failure = failure
-            self._ended.set()
-            self._up.set()
+
+@dataclass(slots=True)
+class _Sending:
+    """A message that somebody waits for."""
+
+    done: asyncio.Future[Sent]
+    sent_at: float | None = None
+
+
+class _Wire:
+    """A socket with what is to go out over it, in its order."""
+
+    def __init__(self, socket: Socket) -> None:
+        self.socket = socket
+        self._frames: deque[str] = deque()
+        self._news = asyncio.Event()
+        self._over = False
+
+    def send(self, frame: str) -> None:
+        """Send it after the others."""
+        self._frames.append(frame)
+        self._news.set()
+
+    def stop(self) -> None:
+        """Nothing more goes out."""
+        self._over = True
+        self._news.set()
+
+    async def write(self) -> None:
+        """Send what there is, until it is stopped. The reader tells when the socket is closed."""
+        while True:
+            while self._frames and not self._over:
+                with suppress(ConnectionLostError):
+                    await self.socket.send(self._frames.popleft())
+            if self._over:
+                return
+            self._news.clear()
+            await self._news.wait()
+
+    async def end(self) -> None:
+        """Close it."""
+        self.stop()
+        await self.socket.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, Self
 
 from imclient.frames import Entry
 from imclient.ids import ConvId
@@ -27,7 +28,8 @@ class Transcript:
     - `floor`: what lies at or below it is not needed. Such entries can be inserted, but are never missing.
     - settled: the server has said what there is for this user. What is not held there is closed to them, not missing.
     - outdated: held, but missing all the same, because it may have been recalled while nobody could tell this user.
-    - `era`: how often it was reopened. What the server said in an earlier one settles nothing.
+    - `era`: how often it was reopened or restarted. What the server said in an earlier one settles nothing.
+    - elsewhere: held by who keeps it (`restored`), and not here. It is no news, and it is not missing.
     """
 
     def __init__(self, conv: ConvId, *, floor: int = 0) -> None:
@@ -43,13 +45,28 @@ class Transcript:
         self._came = 0  # the newest entry that says that this user has come
         self._outdated: set[int] = set()
         self._settled: list[Gap] = []  # above the watermark; ascending, neither adjoining nor overlapping
+        self._elsewhere: list[Gap] = []
+
+    @classmethod
+    def restored(cls, conv: ConvId, *, floor: int, watermark: int, horizon: int, above: Iterable[int] = ()) -> Self:
+        """What was kept: all that there is between floor and watermark, and the seqs `above` it."""
+        made = cls(conv, floor=floor)
+        made._elsewhere = [gap for gap in (Gap(floor + 1, watermark), *(Gap(seq, seq) for seq in above)) if len(gap)]
+        for gap in made._elsewhere:
+            made.settle(*gap)
+        made.expect(horizon)
+        return made
 
     def __len__(self) -> int:
         """How many entries are held."""
         return len(self._entries)
 
     def __contains__(self, seq: int) -> bool:
-        """Whether the entry with this seq is held."""
+        """Whether the entry with this seq is held, here or elsewhere (where what is closed to this user counts too)."""
+        return seq in self._entries or any(gap.first <= seq <= gap.last for gap in self._elsewhere)
+
+    def holds(self, seq: int) -> bool:
+        """Whether the entry with this seq is held here."""
         return seq in self._entries
 
     def __getitem__(self, seq: int) -> Entry:
@@ -83,8 +100,8 @@ class Transcript:
             raise ValueError(f"an entry of {entry.conv} does not belong to {self.conv}")
         if entry.seq < 1:
             raise ValueError(f"a seq starts at 1, this is {entry.seq}")
-        is_new = entry.seq not in self._entries
-        if not is_new and as_of <= self._as_of[entry.seq]:
+        is_new = entry.seq not in self
+        if not is_new and as_of <= self._as_of.get(entry.seq, 0):
             return False
         self._entries[entry.seq] = entry
         self._as_of[entry.seq] = as_of
@@ -125,11 +142,27 @@ class Transcript:
         may have been recalled meanwhile. Every seq below it that is not held is missing again, and so is every one that
         is held as it was before."""
         self.era += 1
-        self._settled = []
+        self._settled, self._elsewhere = [], []
         self._came = max(self._came, at)
         self._outdated |= {seq for seq in self._entries if seq < at and self._as_of[seq] < at}
         self._watermark = self.floor
         self._advance()
+
+    def restart(self, floor: int) -> None:
+        """Forget what there is up to `floor`: it is not needed, or is loaded anew, downwards."""
+        self.era += 1
+        self.floor = self._watermark = floor
+        self._entries = {seq: entry for seq, entry in self._entries.items() if seq > floor}
+        self._as_of = {seq: as_of for seq, as_of in self._as_of.items() if seq > floor}
+        self._outdated.clear()
+        self._settled = [gap for gap in self._settled if gap.first > floor]
+        self._elsewhere = [gap for gap in self._elsewhere if gap.first > floor]
+        self._horizon = max(self._horizon, floor)
+        self._advance()
+
+    def lower(self, floor: int) -> None:
+        """Learn that between `floor` and the floor until now there is nothing for this user but what is held."""
+        self.floor = min(self.floor, floor)
 
     def missing(self, up_to: int | None = None) -> list[Gap]:
         """The gaps between the watermark and `up_to` (the horizon when not given), ascending and not adjoining."""

@@ -16,10 +16,11 @@ import click
 
 from imclient.chat import Chat
 from imclient.cli.options import DeviceIdType, EnvironmentProblem, UserIdType, stack_at, stack_option
-from imclient.connection import Connection, PushHandler
+from imclient.core.outputs import Dial
 from imclient.errors import ImClientError
 from imclient.ids import ConvId, UserId, direct_conversation
-from imclient.session import Dial
+from imclient.session import Dialer
+from imclient.socket import Socket
 from imclient.stack import Stack
 from imclient.tokens import mint_token
 
@@ -80,15 +81,15 @@ def chat(
         raise SystemExit(1)
 
 
-def _dial(stack: Stack, user: UserId, device: str, platform: str) -> Dial:
-    async def dial(on_push: PushHandler) -> Connection:
+def _dial(stack: Stack, user: UserId, device: str, platform: str) -> Dialer:
+    async def dial(_: Dial) -> Socket:
         token = mint_token(stack.signing, user, now=int(time.time()))
-        return await Connection.open(stack.websocket, token=token, device=device, platform=platform, on_push=on_push)
+        return await Socket.open(stack.websocket, token=token, device=device, platform=platform)
 
     return dial
 
 
-async def _chat(dial: Dial, user: UserId, conv: ConvId | None, linger: float) -> int:
+async def _chat(dial: Dialer, user: UserId, conv: ConvId | None, linger: float) -> int:
     # A terminal shows what is typed; a pipe does not.
     program = Chat(dial, user, write=click.echo, echoes=not sys.stdin.isatty())
     await program.run(lines_of(sys.stdin.fileno()), conv=conv, linger=linger)

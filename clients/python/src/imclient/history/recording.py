@@ -152,11 +152,12 @@ class Recorder:
 
 
 class ConnectionRecorder:
-    """Records one connection: a FrameListener of imclient.connection."""
+    """Records one connection: a FrameListener of imclient.socket."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._number = 0
+        self._kicked: str | None = None
 
     def opened(self) -> None:
         """The connection is open, and gets its number."""
@@ -169,11 +170,15 @@ class ConnectionRecorder:
 
     def received(self, message: str | bytes) -> None:
         """A message has come."""
-        self._recorder.note(In(self._recorder.clock(), self._number, _parsed(message)))
+        frame = _parsed(message)
+        match frame:
+            case {"push": "kicked", "data": dict(data)}:
+                self._kicked = str(data.get("reason", "unknown"))
+        self._recorder.note(In(self._recorder.clock(), self._number, frame))
 
-    def closed(self, kicked: str | None) -> None:
+    def closed(self) -> None:
         """The connection is closed."""
-        self._recorder.note(Closed(self._recorder.clock(), self._number, kicked))
+        self._recorder.note(Closed(self._recorder.clock(), self._number, self._kicked))
 
 
 def ranges_of(seqs: Iterable[int]) -> tuple[Range, ...]:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from imclient.connection import Connection, PushHandler
+from imclient.core.outputs import Dial, Source
+from imclient.core.settings import Settings
 from imclient.errors import ConnectionLostError, NoReplyError, ReplyError, UnreachableError, UpgradeRefusedError
 from imclient.frames import Entry, JsonObject
 from imclient.history import Recorder
 from imclient.ids import ConvId, UserId, peer_in
-from imclient.session import Arrival, Session, Source, Timing
+from imclient.session import Arrival, Session
+from imclient.socket import Socket
 from imclient.stack import Stack
 from imclient.tokens import mint_token
 
@@ -61,7 +63,7 @@ class Device:
     """One app of one person: a session over real sockets, recorded."""
 
     def __init__(
-        self, stack: Stack, user: UserId, name: str, recorder: Recorder, timing: Timing, measures: Measures
+        self, stack: Stack, user: UserId, name: str, recorder: Recorder, settings: Settings, measures: Measures
     ) -> None:
         self.user = user
         self.name = name
@@ -69,25 +71,25 @@ class Device:
         self.shown_twice: Counter[ConvId] = Counter()
         self._stack = stack
         self._measures = measures
-        self._connection: Connection | None = None
+        self._socket: Socket | None = None
         self._offline_until = 0.0
         self._closing: asyncio.Task[None] | None = None
         self._shown: dict[ConvId, set[int]] = {}
-        self.session = Session(self._dial, user, timing=timing, acknowledges=True, on_arrival=self._take)
+        self.session = Session(self._dial, user, settings=settings, on_arrival=self._take)
 
     @property
     def online(self) -> bool:
         """Whether it has a connection, as far as it knows."""
-        return self._connection is not None and self._connection.lost is None
+        return self._socket is not None and self._socket.is_open
 
     def lose_signal(self, seconds: float, *, properly: bool) -> None:
         """The connection breaks, with or without a word to the server, and no other opens for a while."""
         self._offline_until = time.monotonic() + seconds
-        if self._connection is not None:
+        if self._socket is not None:
             if properly:
-                self._closing = asyncio.create_task(self._connection.close())
+                self._closing = asyncio.create_task(self._socket.close())
             else:
-                self._connection.abort()
+                self._socket.abort()
 
     def find_signal(self) -> None:
         """Connections open again from now on."""
@@ -99,19 +101,18 @@ class Device:
             seqs = [entry.seq for entry in transcript.entries()]
             self.recorder.holds(conv, seqs, shown=self.shown_twice[conv], floor=transcript.floor)
 
-    async def _dial(self, on_push: PushHandler) -> Connection:
+    async def _dial(self, _: Dial) -> Socket:
         if time.monotonic() < self._offline_until:
             raise UnreachableError("no signal")
         token = mint_token(self._stack.signing, self.user, now=int(time.time()))
-        self._connection = await Connection.open(
+        self._socket = await Socket.open(
             self._stack.websocket,
             token=token,
             device=self.name,
             platform=PLATFORMS[self.name],
-            on_push=on_push,
             listener=self.recorder.connection(),
         )
-        return self._connection
+        return self._socket
 
     def _take(self, arrival: Arrival) -> None:
         self._measures.took(arrival)

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from imclient.core.settings import Settings
 from imclient.errors import ImClientError, SoakError, UnreachableError, UpgradeRefusedError
 from imclient.history import TABLES_FILE, Recorder, Tables, Verdict, check, file_name, write_tables
 from imclient.ids import ConvId, UserId, direct_conversation
 from imclient.latency import percentile
-from imclient.session import Timing
 from imclient.soak.chaos import ChaosControl
 from imclient.soak.people import Device, Measures, Person
 from imclient.stack import Stack
@@ -60,15 +60,16 @@ class Plan:
     record: Path | None = None
 
     @property
-    def timing(self) -> Timing:
+    def settings(self) -> Settings:
         """Of the clients. The local stack is slow: all of them together acknowledge about once a second and ping less
         often than that, and wait longer for an answer before they ask again, which would make it slower still."""
-        return Timing(
-            reply=15.0,
-            acknowledge=max(1.0, float(self.users)),
-            ping_every=min(240.0, max(30.0, 4.0 * self.users)),
-            ping_deadline=30.0,
-            backoff_longest=10.0,
+        return Settings(
+            backlog=None,
+            reply=15_000,
+            acknowledge=1_000 * self.users,
+            ping_every=min(240_000, max(30_000, 4_000 * self.users)),
+            ping_deadline=30_000,
+            backoff_longest=10_000,
         )
 
 
@@ -192,7 +193,7 @@ class Soak:
                     path = plan.record / file_name(user, name)
                     sink = files.enter_context(path.open("w", encoding="utf-8", buffering=1))
                 recorder = Recorder(user, name, "ios" if name == "phone" else "desktop", milliseconds, sink)
-                devices.append(Device(self.stack, user, name, recorder, plan.timing, self.measures))
+                devices.append(Device(self.stack, user, name, recorder, plan.settings, self.measures))
             dice = random.Random(f"{plan.seed} {number}")  # noqa: S311 - must be the same each time
             longest_offline = min(LONGEST_OFFLINE_SECONDS, plan.seconds / 5)
             self.people.append(Person(user, devices, dice, self.measures, longest_offline=longest_offline))
