@@ -30,6 +30,12 @@ GATEWAY_FAILURE = {"message": "Internal server error", "connectionId": "abc=", "
 JsonObject = dict[str, Any]
 
 
+class Refusal(Exception):
+    def __init__(self, code: str, **more: object) -> None:
+        self.error = {"code": code, "message": code, "retryable": False, **more}
+        super().__init__(code)
+
+
 @dataclass
 class Faults:
     """What goes wrong. Members are meant by their place in the group, the creator is 0."""
@@ -51,6 +57,7 @@ class Faults:
     )  # member -> seq after which its connection is closed, once
     busy_replies: int = 0  # the first so many messages are answered with a retryable error
     busy_of: dict[str, int] = field(default_factory=dict)  # the same for "route.op"
+    answers: dict[str, JsonObject | Refusal] = field(default_factory=dict)  # to "route.op", instead of what it knows
 
 
 @dataclass
@@ -64,17 +71,12 @@ class Conversation:
     log: list[JsonObject] = field(default_factory=list)
     results: dict[tuple[str, str], JsonObject] = field(default_factory=dict)
     read: dict[str, int] = field(default_factory=dict)
+    deleted: dict[str, list[list[int]]] = field(default_factory=dict)
     held_back: list[JsonObject] = field(default_factory=list)
 
     def seen_by(self, user: str) -> list[JsonObject]:
         """What of the log `user` may see."""
         return [entry for entry in self.log if entry["seq"] not in self.closed.get(user, ())]
-
-
-class Refusal(Exception):
-    def __init__(self, code: str, **more: object) -> None:
-        self.error = {"code": code, "message": code, "retryable": False, **more}
-        super().__init__(code)
 
 
 class FakeServer:
@@ -201,7 +203,10 @@ class FakeServer:
             if self.faults.busy_of.get(name, 0) > 0:
                 self.faults.busy_of[name] -= 1
                 raise Refusal("unavailable", retryable=True, retry_after_ms=1)
-            data = await getattr(self, name.replace(".", "_"))(user, frame["data"])
+            if isinstance(ordered := self.faults.answers.get(name), Refusal):
+                raise ordered
+            known = None if ordered is not None else getattr(self, name.replace(".", "_"))
+            data = ordered if known is None else await known(user, frame["data"])
         except Refusal as refusal:
             await connection.send(json.dumps({"id": frame["id"], "ok": False, "error": refusal.error}))
             return
@@ -212,7 +217,13 @@ class FakeServer:
         await connection.send(json.dumps({"id": frame["id"], "ok": True, "data": data}))
 
     async def _append(
-        self, conversation: Conversation, kind: str, sender: str, body: JsonObject, cmid: str
+        self,
+        conversation: Conversation,
+        kind: str,
+        sender: str,
+        body: JsonObject,
+        cmid: str,
+        more: JsonObject | None = None,
     ) -> JsonObject:
         log = conversation.log
         entry = {
@@ -224,6 +235,7 @@ class FakeServer:
             "ts": int(time.time() * 1000),
             "cmid": cmid,
             "body": body,
+            **(more or {}),
         }
         log.append(entry)
         for user in conversation.away:
@@ -304,7 +316,8 @@ class FakeServer:
         known = conversation.results.get((user, data["cmid"]))
         if known is not None and not self.faults.no_idempotency:
             return {**known, "duplicate": True}
-        entry = await self._append(conversation, data["kind"], user, data["body"], data["cmid"])
+        more: JsonObject = {name: data[name] for name in ("reply_to", "mentions") if name in data}
+        entry = await self._append(conversation, data["kind"], user, data["body"], data["cmid"], more)
         conversation.read[user] = entry["seq"]
         result = {name: entry[name] for name in ("conv", "seq", "n", "ts")} | {"duplicate": False}
         conversation.results[user, data["cmid"]] = result
@@ -318,6 +331,9 @@ class FakeServer:
 
     async def message_react(self, user: str, data: JsonObject) -> JsonObject:
         return await self._change(user, data, "reaction", {"emoji": data["emoji"], "on": data["on"]})
+
+    async def message_pin(self, user: str, data: JsonObject) -> JsonObject:
+        return await self._change(user, data, "pin", {"on": data["on"]})
 
     async def _change(self, user: str, data: JsonObject, kind: str, body: JsonObject) -> JsonObject:
         conversation = self._of(user, data["conv"])
@@ -384,6 +400,14 @@ class FakeServer:
         mine = [conversation for conversation in self.conversations.values() if user in conversation.members]
         counts = {c.conv: count for c in mine if (count := self._unread(user, c))}
         return {"total_unread": sum(counts.values()), "conversations": counts}
+
+    async def sync_deleted(self, user: str, data: JsonObject) -> JsonObject:
+        ranges = self._of(user, data["conv"]).deleted.get(user, [])
+        return {"conv": data["conv"], "deleted": len(ranges), "ranges": ranges}
+
+    async def message_delete(self, user: str, data: JsonObject) -> JsonObject:
+        self._of(user, data["conv"]).deleted.setdefault(user, []).extend([seq, seq] for seq in data["seqs"])
+        return await self.sync_deleted(user, data)
 
     async def sync_ack(self, _user: str, _data: JsonObject) -> JsonObject:
         return {}

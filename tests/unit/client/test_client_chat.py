@@ -307,7 +307,7 @@ def test_the_list_has_pinned_conversations_first_and_hidden_ones_not() -> None:
         row("g:old", 1, pinned=True),
         row("g:hidden", 4, hidden=True),
         row("g:new", 3, last=recalled),
-        row("g:image", 2, last={"kind": "image", "from": "bob", "preview": ""}),
+        row("g:image", 2, last={"seq": 1, "kind": "image", "from": "bob", "ts": 1, "preview": ""}),
         row("g:empty", 1, last=None),
     ]
     with FakeServer() as server:

@@ -71,14 +71,24 @@ class ReplyError(ImClientError):
     """The server answered a request with an error.
 
     `code` is one of the protocol's error codes, `message` its text, `retryable` whether the same request may succeed
-    later, `retry_after_ms` how long to wait before that, where the server said so.
+    later, `retry_after_ms` how long to wait before that, where the server said so. `amount` is what the caller has of a
+    red packet already, of `already_claimed`.
     """
 
-    def __init__(self, code: str, message: str, *, retryable: bool, retry_after_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retryable: bool,
+        retry_after_ms: int | None = None,
+        amount: int | None = None,
+    ) -> None:
         self.code = code
         self.message = message
         self.retryable = retryable
         self.retry_after_ms = retry_after_ms
+        self.amount = amount
         super().__init__(f"{code}: {message}")
 
 

@@ -7,9 +7,10 @@ left alone, and a message that is neither a reply nor a push is no error, it is 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeAlias
+from typing import Any, NoReturn, Self, TypeAlias, TypeGuard
 
 from imclient.errors import FrameTooLargeError, MalformedEntryError, ReplyError
 from imclient.ids import ConvId, UserId
@@ -30,6 +31,14 @@ CHANGE_KINDS = frozenset({"edit", "recall", "reaction", "pin"})
 
 PREVIEW = 80
 """Characters of a message in one line."""
+
+LARGEST = 2**53 - 1
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def is_integer(value: object) -> TypeGuard[int]:
+    """Whether it is an integer for everybody: no boolean, and exact in a language whose numbers are doubles."""
+    return type(value) is int and -LARGEST <= value <= LARGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +83,13 @@ class Entry:
         match wire:
             case {
                 "conv": str(conv),
-                "seq": int(seq),
-                "n": int(n),
+                "seq": seq,
+                "n": n,
                 "kind": str(kind),
-                "ts": int(ts),
+                "ts": ts,
                 "body": dict(body),
                 **rest,
-            } if seq >= 1:
+            } if is_integer(seq) and is_integer(n) and is_integer(ts) and seq >= 1:
                 sender, cmid, reply_to = rest.get("from"), rest.get("cmid"), rest.get("reply_to")
                 mentions = rest.get("mentions")
                 return cls(
@@ -93,8 +102,10 @@ class Entry:
                     ts=ts,
                     body=body,
                     cmid=cmid if isinstance(cmid, str) else None,
-                    mentions=tuple(map(str, mentions)) if isinstance(mentions, list) else (),
-                    reply_to=reply_to if isinstance(reply_to, int) else None,
+                    mentions=tuple(one for one in mentions if isinstance(one, str))
+                    if isinstance(mentions, list)
+                    else (),
+                    reply_to=reply_to if is_integer(reply_to) else None,
                     wire=dict(wire),  # type: ignore[call-overload]
                     **_state(rest),
                 )
@@ -111,11 +122,11 @@ def preview_of(kind: str, body: JsonObject) -> str:
 def _state(rest: Mapping[Any, Any]) -> JsonObject:
     """What changes have made of a message, and where it comes from: as fields of an Entry."""
     state: JsonObject = {"edited": isinstance(rest.get("edited"), dict), "pinned": rest.get("pinned") is True}
-    if isinstance(changed := rest.get("changed"), int):
+    if is_integer(changed := rest.get("changed")):
         state["changed"] = changed
     if isinstance(reactions := rest.get("reactions"), dict):
         counts = {emoji: _inner(one, "count") for emoji, one in reactions.items()}
-        state["reactions"] = {emoji: count for emoji, count in counts.items() if isinstance(count, int)}
+        state["reactions"] = {emoji: count for emoji, count in counts.items() if is_integer(count)}
     for field_name, where, inner in (
         ("recalled_by", "recalled", "by"),
         ("quoted", "quote", "preview"),
@@ -124,6 +135,17 @@ def _state(rest: Mapping[Any, Any]) -> JsonObject:
         if isinstance(found := _inner(rest.get(where), inner), str):
             state[field_name] = found
     return state
+
+
+def entries_of(reply: JsonObject, conv: ConvId | None = None) -> tuple[Entry, ...]:
+    """The entries of a reply, all of `conv` where that is given. Raises MalformedEntryError."""
+    wires = reply.get("entries")
+    if not isinstance(wires, list):
+        raise MalformedEntryError("a page without entries")
+    entries = tuple(Entry.from_wire(wire) for wire in wires)
+    if conv is not None and any(entry.conv != conv for entry in entries):
+        raise MalformedEntryError(f"entries of another conversation than {conv}")
+    return entries
 
 
 def _inner(value: object, name: str) -> object:
@@ -146,12 +168,12 @@ class Page:
     newest: int = 0
 
     @classmethod
-    def from_wire(cls, reply: JsonObject, *, after: int) -> Self:
+    def from_wire(cls, reply: JsonObject, *, after: int, conv: ConvId | None = None) -> Self:
         """Read the data of a reply to a request with this `after`. Raises MalformedEntryError."""
-        entries = tuple(Entry.from_wire(wire) for wire in reply.get("entries", []))
+        entries = entries_of(reply, conv)
         last = max((entry.seq for entry in entries), default=after)
         more, last_seq = reply.get("more") is True, reply.get("last_seq")
-        newest = max(last, last_seq) if isinstance(last_seq, int) else last
+        newest = max(last, last_seq) if is_integer(last_seq) else last
         if not more:
             last = newest
         return cls(entries, after + 1, last, more, newest)
@@ -176,24 +198,26 @@ class Push:
 
 def encode_request(route: str, op: str, request_id: str, data: Mapping[str, Any]) -> str:
     """The text of a request frame. Raises FrameTooLargeError above 32 KiB, for which the server has no use."""
-    frame = json.dumps(
+    text = json.dumps(
         {"route": route, "op": op, "id": request_id, "data": dict(data)}, ensure_ascii=False, separators=(",", ":")
     )
-    size = len(frame.encode("utf-8", "surrogatepass"))
+    # No UTF-8 has half a surrogate pair. As an escape the server can read it, and refuse it.
+    frame = _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    size = len(frame.encode())
     if size > MAX_REQUEST_BYTES:
         raise FrameTooLargeError(size, MAX_REQUEST_BYTES)
     return frame
 
 
-def decode(message: str | bytes) -> Reply | Push | None:
+def decode(text: str | bytes) -> Reply | Push | None:
     """Read one incoming message.
 
     None for anything that is neither a reply to a readable request nor a push: text that is not JSON, a reply whose
     `id` is null, and API Gateway's own `{"message": "Internal server error", "connectionId": …, "requestId": …}`.
     """
     try:
-        frame = json.loads(message)
-    except ValueError:
+        frame = json.loads(text, parse_constant=_no_json)
+    except (ValueError, RecursionError):
         return None
     match frame:
         case {"push": str(name), "data": dict(data)}:
@@ -201,13 +225,18 @@ def decode(message: str | bytes) -> Reply | Push | None:
         case {"id": str(request_id), "ok": True, "data": dict(data)}:
             return Reply(request_id, data)
         case {"id": str(request_id), "ok": False, "error": {"code": str(code), **rest}}:
-            wait = rest.get("retry_after_ms")
+            wait, amount, message = rest.get("retry_after_ms"), rest.get("amount"), rest.get("message")
             error = ReplyError(
                 code,
-                str(rest.get("message", "")),
+                message if isinstance(message, str) else "",
                 retryable=rest.get("retryable") is True,
-                retry_after_ms=wait if isinstance(wait, int) else None,
+                retry_after_ms=max(0, wait) if is_integer(wait) else None,
+                amount=amount if is_integer(amount) else None,
             )
             return Reply(request_id, error=error)
         case _:
             return None
+
+
+def _no_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")

@@ -126,6 +126,7 @@ class Session:
         self._dials: dict[int, asyncio.Task[None]] = {}
         self._answers: dict[int, asyncio.Future[JsonObject]] = {}
         self._sending: dict[str, _Sending] = {}
+        self._settling: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._pumping = False
         self._heard_at = 0.0
@@ -194,13 +195,14 @@ class Session:
                 async with asyncio.timeout(CLOSE_PATIENCE_SECONDS):
                     await self._answer(self.machine.leave(self._now()))
         self._ended.set()
+        wires = list(self._sockets.values())
         self.machine.stop(self._now())
         self._pump()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(wire.socket.close() for wire in self._sockets.values()), return_exceptions=True)
+        await asyncio.gather(*(wire.socket.close() for wire in wires), return_exceptions=True)
         self._sockets.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -259,6 +261,16 @@ class Session:
         self._pump()
         return cmid
 
+    def retry(self, cmid: str) -> None:
+        """Send a message again that has failed."""
+        self.machine.retry(cmid, self._now())
+        self._pump()
+
+    def discard(self, cmid: str) -> None:
+        """Forget a message that has failed, or was not sent yet."""
+        self.machine.discard(cmid)
+        self._pump()
+
     async def edit(self, conv: ConvId, seq: int, body: JsonObject) -> int:
         """Replace what an own message says; the seq of the change. Raises what `call` raises."""
         return await self._change(conv, "edit", {"seq": seq, "body": body})
@@ -288,10 +300,55 @@ class Session:
         self.machine.expect(conv, last_seq, self._now())
         self._pump()
 
+    async def delete(self, conv: ConvId, *, seqs: list[int] | None = None, up_to: int | None = None) -> None:
+        """Hide entries of a conversation from this user, on all of their devices. Raises what `call` raises."""
+        which = {"up_to": up_to} if seqs is None else {"seqs": seqs}
+        reply = await self.call("message", "delete", {"conv": conv, **which})
+        self.machine.deletions.take({**reply, "conv": conv})
+        self._pump()
+
+    async def set_row(self, conv: ConvId, **settings: Any) -> JsonObject:
+        """Set `muted`, `pinned`, `draft`, `hidden` of a conversation; its row. Raises what `call` raises."""
+        row = await self.call("sync", "settings", {"conv": conv, **settings})
+        self.machine.inbox.take(row, self._now())
+        self._pump()
+        return row
+
+    def news(self) -> None:
+        """Something in the inbox has changed: read it in a moment."""
+        self.machine.inbox.soon(self._now())
+        self._pump()
+
+    def network(self, *, online: bool) -> None:
+        """The machine's network has come or gone, as far as the program can tell."""
+        self.machine.network(self._now(), online=online)
+        self._pump()
+
+    def resumed(self) -> None:
+        """A person looks again: connect now, or find out whether the connection is alive."""
+        self.machine.resumed(self._now())
+        self._pump()
+
     def mark_read(self, conv: ConvId, seq: int) -> None:
         """Note that the user has read up to `seq`; the server is told within a second, together with what follows."""
         self.machine.read(conv, seq, self._now())
         self._pump()
+
+    async def older(self, conv: ConvId, limit: int = PAGE) -> bool:
+        """Fetch the page of history below what is here of a conversation, or wait for the one that is on its way.
+
+        Whether there may be more below. A page that cannot be fetched is told as `Noted`, and changes nothing.
+        Raises ConnectionLostError or UpgradeRefusedError when the session ends.
+        """
+        self.machine.older(conv, limit, self._now())
+        self._pump()
+        while self.machine.logs.loading(conv):
+            if self.machine.ended is not None:
+                raise self.machine.ended
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._settling.append(waiting)
+            await waiting
+        return self.transcript(conv).floor > 0
 
     async def catch_up(self) -> None:
         """Read what changed in the inbox since the last time (all of it the first time) into `rows`, then the holes.
@@ -380,6 +437,11 @@ class Session:
                 self._tell(output)
 
     def _tell(self, event: Event) -> None:
+        if isinstance(event, Settled | StateChanged):
+            settling, self._settling = self._settling, []
+            for waiting in settling:
+                if not waiting.done():
+                    waiting.set_result(None)
         match event:
             case Arrived(entry, source, new):
                 self._on_arrival(Arrival(entry, source, self._heard_at, new))
@@ -494,6 +556,8 @@ class Session:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._end(error)
+            self.machine.stop(self._now())  # whoever waits is told
+            self._pump()
 
 
 @dataclass(slots=True)

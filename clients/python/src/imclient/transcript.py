@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple, Self
 
-from imclient.frames import Entry
+from imclient.frames import LARGEST, Entry
 from imclient.ids import ConvId
 
 
@@ -51,10 +52,10 @@ class Transcript:
     def restored(cls, conv: ConvId, *, floor: int, watermark: int, horizon: int, above: Iterable[int] = ()) -> Self:
         """What was kept: all that there is between floor and watermark, and the seqs `above` it."""
         made = cls(conv, floor=floor)
-        made._elsewhere = [gap for gap in (Gap(floor + 1, watermark), *(Gap(seq, seq) for seq in above)) if len(gap)]
-        for gap in made._elsewhere:
-            made.settle(*gap)
-        made.expect(horizon)
+        made._elsewhere = _joined([Gap(floor + 1, watermark), *(Gap(seq, seq) for seq in above)])
+        made._settled = list(made._elsewhere)
+        made._horizon = max([floor, horizon, *(gap.last for gap in made._elsewhere)])
+        made._advance()
         return made
 
     def __len__(self) -> int:
@@ -63,7 +64,10 @@ class Transcript:
 
     def __contains__(self, seq: int) -> bool:
         """Whether the entry with this seq is held, here or elsewhere (where what is closed to this user counts too)."""
-        return seq in self._entries or any(gap.first <= seq <= gap.last for gap in self._elsewhere)
+        if seq in self._entries:
+            return True
+        place = bisect_right(self._elsewhere, (seq, LARGEST))
+        return place > 0 and seq <= self._elsewhere[place - 1].last
 
     def holds(self, seq: int) -> bool:
         """Whether the entry with this seq is held here."""
@@ -107,6 +111,8 @@ class Transcript:
         self._as_of[entry.seq] = as_of
         if as_of >= self._came:
             self._outdated.discard(entry.seq)
+        elif is_new and entry.seq < self._came:
+            self._outdated.add(entry.seq)  # it is as it was before this user came back
         self._horizon = max(self._horizon, entry.seq)
         self._advance()
         return is_new
@@ -127,13 +133,7 @@ class Transcript:
         for seq in [seq for seq in self._outdated if first <= seq <= last]:
             self._outdated.discard(seq)
             del self._entries[seq]
-        apart: list[Gap] = []
-        for known in self._settled:
-            if known.last + 1 < first or last + 1 < known.first:
-                apart.append(known)
-            else:
-                first, last = min(first, known.first), max(last, known.last)
-        self._settled = sorted([*apart, Gap(first, last)])
+        self._settled = _joined([*self._settled, Gap(first, last)])
         self._horizon = max(self._horizon, last)
         self._advance()
 
@@ -149,14 +149,14 @@ class Transcript:
         self._advance()
 
     def restart(self, floor: int) -> None:
-        """Forget what there is up to `floor`: it is not needed, or is loaded anew, downwards."""
+        """Forget what there is up to `floor`: it is not needed, or is loaded anew, downwards. What is not held here is
+        missing above it, and so are the seqs that were settled there."""
         self.era += 1
         self.floor = self._watermark = floor
         self._entries = {seq: entry for seq, entry in self._entries.items() if seq > floor}
         self._as_of = {seq: as_of for seq, as_of in self._as_of.items() if seq > floor}
         self._outdated.clear()
-        self._settled = [gap for gap in self._settled if gap.first > floor]
-        self._elsewhere = [gap for gap in self._elsewhere if gap.first > floor]
+        self._settled, self._elsewhere = [], []
         self._horizon = max(self._horizon, floor)
         self._advance()
 
@@ -167,29 +167,26 @@ class Transcript:
     def missing(self, up_to: int | None = None) -> list[Gap]:
         """The gaps between the watermark and `up_to` (the horizon when not given), ascending and not adjoining."""
         end = self._horizon if up_to is None else min(up_to, self._horizon)
+        held = (Gap(seq, seq) for seq in self._entries if self._watermark < seq <= end and seq not in self._outdated)
         gaps: list[Gap] = []
         start = self._watermark + 1
-        for settled in [*self._settled, Gap(end + 1, end + 1)]:
-            gaps += self._not_held(start, min(settled.first - 1, end))
-            start = settled.last + 1
+        for here in [*_joined([*self._settled, *held]), Gap(end + 1, end + 1)]:
+            if start < here.first and start <= end:
+                gaps.append(Gap(start, min(here.first - 1, end)))
+            start = here.last + 1
         return gaps
+
+    def current(self) -> list[Entry]:
+        """Every entry held that is not outdated, ascending by seq."""
+        return [entry for entry in self.entries() if self.is_current(entry.seq)]
+
+    def is_current(self, seq: int) -> bool:
+        """Whether the entry with this seq is held here and not outdated."""
+        return seq in self._entries and seq not in self._outdated
 
     def entries(self) -> list[Entry]:
         """Every entry held, ascending by seq; a gap is simply not there."""
         return [self._entries[seq] for seq in sorted(self._entries)]
-
-    def _not_held(self, start: int, end: int) -> list[Gap]:
-        gaps: list[Gap] = []
-        first: int | None = None
-        for seq in range(start, end + 1):
-            if seq not in self._entries or seq in self._outdated:
-                first = seq if first is None else first
-            elif first is not None:
-                gaps.append(Gap(first, seq - 1))
-                first = None
-        if first is not None:
-            gaps.append(Gap(first, end))
-        return gaps
 
     def _advance(self) -> None:
         while True:
@@ -199,3 +196,14 @@ class Transcript:
                 self._watermark = max(self._watermark, self._settled.pop(0).last)
             else:
                 return
+
+
+def _joined(gaps: Iterable[Gap]) -> list[Gap]:
+    """The same seqs as ascending gaps that neither adjoin nor overlap."""
+    joined: list[Gap] = []
+    for gap in sorted(gap for gap in gaps if gap.first <= gap.last):
+        if joined and gap.first <= joined[-1].last + 1:
+            joined[-1] = Gap(joined[-1].first, max(joined[-1].last, gap.last))
+        else:
+            joined.append(gap)
+    return joined

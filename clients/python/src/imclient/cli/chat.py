@@ -4,45 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-import socket
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import click
 
 from imclient.chat import Chat
-from imclient.cli.options import DeviceIdType, EnvironmentProblem, UserIdType, stack_at, stack_option
-from imclient.core.outputs import Dial
+from imclient.cli.connecting import (
+    as_option,
+    conv_option,
+    conversation_of,
+    device_option,
+    dialer,
+    platform_option,
+    to_option,
+)
+from imclient.cli.options import EnvironmentProblem, stack_at, stack_option
 from imclient.errors import ImClientError
-from imclient.ids import ConvId, UserId, direct_conversation
+from imclient.ids import ConvId, UserId
 from imclient.session import Dialer
-from imclient.socket import Socket
-from imclient.stack import Stack
-from imclient.tokens import mint_token
-
-
-def _this_machine() -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", f"im-{socket.gethostname()}")[:64]
 
 
 @click.command()
-@click.option("--as", "user", type=UserIdType(), required=True, help="Who you are.")
-@click.option("--to", "peer", type=UserIdType(), help="Open the conversation with this user.")
-@click.option("--conv", help="Open this conversation, such as g:team.")
-@click.option(
-    "--device", type=DeviceIdType(), default=_this_machine, help="This device's id; one is made from the host."
-)
-@click.option(
-    "--platform",
-    type=click.Choice(["web", "ios", "android", "desktop", "other"]),
-    default="desktop",
-    show_default=True,
-    help="What the server takes this device for.",
-)
+@as_option
+@to_option
+@conv_option
+@device_option("im")
+@platform_option
 @click.option(
     "--linger",
     type=click.FloatRange(min=0),
@@ -65,13 +55,9 @@ def chat(
 
     The conversation that is open is marked as read. Exit code 1 when a line could not be sent.
     """
-    if peer is not None and conv is not None:
-        raise click.UsageError("--to and --conv exclude each other")
-    if conv is not None and not conv.startswith(("d:", "g:")):
-        raise click.UsageError("a conversation is d:<user>:<user> or g:<id>")
-    first = direct_conversation(user, peer) if peer is not None else ConvId(conv) if conv is not None else None
+    first = conversation_of(user, peer, conv)
     try:
-        dial = _dial(stack_at(stack_path), user, device, platform)
+        dial = dialer(stack_at(stack_path), user, device, platform)
         not_sent = asyncio.run(_chat(dial, user, first, linger))
     except KeyboardInterrupt:
         return
@@ -79,14 +65,6 @@ def chat(
         raise EnvironmentProblem(str(error)) from error
     if not_sent:
         raise SystemExit(1)
-
-
-def _dial(stack: Stack, user: UserId, device: str, platform: str) -> Dialer:
-    async def dial(_: Dial) -> Socket:
-        token = mint_token(stack.signing, user, now=int(time.time()))
-        return await Socket.open(stack.websocket, token=token, device=device, platform=platform)
-
-    return dial
 
 
 async def _chat(dial: Dialer, user: UserId, conv: ConvId | None, linger: float) -> int:

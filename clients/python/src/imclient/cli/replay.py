@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from imclient.chatlog import Line, read_chat_log
+from imclient.cli.bars import Bars
 from imclient.cli.options import EnvironmentProblem, stack_at, stack_option
 from imclient.errors import ChatLogError, ReplayStoppedError, UnreachableError, UpgradeRefusedError
 from imclient.replay import Plan, Replay, Report
@@ -82,7 +78,7 @@ def replay(
     )
     try:
         lines = read_chat_log(file, limit=limit)
-        with Bars() as bars:
+        with Bars(PHASES) as bars:
             report = asyncio.run(_play(stack, lines, plan, bars))
     except (ChatLogError, UnreachableError, UpgradeRefusedError) as error:
         raise EnvironmentProblem(str(error)) from error
@@ -95,45 +91,6 @@ def replay(
 
 async def _play(stack: Stack, lines: list[Line], plan: Plan, bars: Bars) -> Report:
     return await Replay(stack, lines, plan, on_progress=bars.update).run()
-
-
-class Bars:
-    """One progress bar a phase, with its rate, on the standard error output; nothing when that is no terminal."""
-
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description:<10}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]:>10}"),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._tasks: dict[str, TaskID] = {}
-        self._began: dict[str, float] = {}
-
-    def __enter__(self) -> Self:
-        """Start drawing."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop drawing; what is drawn stays."""
-        self._progress.stop()
-
-    def update(self, phase: str, done: int, total: int) -> None:
-        """Draw that `done` of `total` are done in a phase."""
-        now = time.perf_counter()
-        if phase not in self._tasks:
-            self._tasks[phase] = self._progress.add_task(PHASES.get(phase, phase), total=total, rate="")
-            self._began[phase] = now
-        elapsed = now - self._began[phase]
-        rate = f"{done / elapsed:,.0f}/s" if elapsed > 0 else ""
-        self._progress.update(self._tasks[phase], completed=done, total=total, rate=rate)
 
 
 def described(report: Report) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from imclient.core.outputs import Change, DeletedChanged, Noted, Output
 from imclient.core.requests import Ask
 from imclient.errors import ImClientError
-from imclient.frames import JsonObject
+from imclient.frames import JsonObject, is_integer
 from imclient.ids import ConvId
 
 
@@ -31,7 +31,9 @@ class Deletions:
     def take(self, data: JsonObject) -> None:
         """What is deleted of a conversation: a reply, or the push to the user's other devices."""
         match data:
-            case {"conv": str(name), "deleted": int(version), "ranges": list(ranges)}:
+            case {"conv": str(name), "deleted": version, "ranges": list(ranges)} if is_integer(version) and all(
+                map(_is_range, ranges)
+            ):
                 conv = ConvId(name)
                 if version > self._version(conv):
                     self.of[conv] = {"deleted": version, "ranges": ranges}
@@ -51,3 +53,7 @@ class Deletions:
 
     def _version(self, conv: ConvId) -> int:
         return int(self.of[conv]["deleted"]) if conv in self.of else 0
+
+
+def _is_range(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(is_integer, value))

@@ -9,11 +9,11 @@ from imclient.core.logs import Logs
 from imclient.core.marks import Marks
 from imclient.core.outputs import Change, Noted, Output, Pushed, RowChanged
 from imclient.core.requests import Ask
-from imclient.core.rows import merged, read, with_entry
+from imclient.core.rows import from_wire, merged, read, with_entry
 from imclient.core.settings import Settings
 from imclient.core.timers import Timer, Timers
 from imclient.errors import ImClientError, ReplyError
-from imclient.frames import Entry, JsonObject
+from imclient.frames import Entry, JsonObject, is_integer
 from imclient.ids import ConvId, UserId
 
 
@@ -77,12 +77,10 @@ class Inbox:
 
     def take(self, wire: object, now: int) -> None:
         """A row has come, in whatever way. Anything else is left alone."""
-        match wire:
-            case {"conv": str(), "last_seq": int(last_seq)}:
-                row: JsonObject = dict(wire)  # type: ignore[call-overload]
-                conv = ConvId(row["conv"])
-            case _:
-                return
+        row = from_wire(wire)
+        if row is None:
+            return
+        conv, last_seq = ConvId(row["conv"]), int(row["last_seq"])
         known = self.rows.get(conv)
         now_known = self.rows[conv] = merged(known, row)
         self._marks.knows(conv, row.get("ack_seq", 0))
@@ -118,13 +116,12 @@ class Inbox:
     def was_read(self, data: JsonObject, now: int) -> None:
         """This user has read something: a reply to `sync.read`, or the push to their other devices."""
         match data:
-            case {"conv": str(name), "read_seq": int(seq), **rest} | {"conv": str(name), "seq": int(seq), **rest} if (
-                name in self.rows
+            case {"conv": str(name), "read_seq": seq} | {"conv": str(name), "seq": seq} if (
+                name in self.rows and is_integer(seq)
             ):
-                row = self.rows[ConvId(name)]
-                n = row.get("last_n") if seq >= row["last_seq"] else rest.get("n")
-                changed = read(row, seq, n)
-                if isinstance(unread := rest.get("unread"), int) and unread != changed.get("unread"):
+                row, n, unread = self.rows[ConvId(name)], data.get("n"), data.get("unread")
+                changed = read(row, seq, row.get("last_n") if seq >= row["last_seq"] else n if is_integer(n) else None)
+                if is_integer(unread) and seq >= changed["read_seq"] and unread != changed.get("unread"):
                     self.soon(now)
                 self._becomes(ConvId(name), changed)
 
@@ -145,10 +142,11 @@ class Inbox:
             else:
                 self._done(error, now)
             return
-        for row in data.get("conversations", []):
+        rows, privacy = data.get("conversations"), data.get("privacy")
+        for row in rows if isinstance(rows, list) else ():
             self.take(row, now)
-        if "privacy" in data:
-            self._out(Pushed("privacy", data["privacy"]))
+        if isinstance(privacy, dict):
+            self._out(Pushed("privacy", privacy))
         # The first page's value: what changes while the others are read is then read again, and not missed.
         if self._first_value is None:
             self._first_value = data.get("inbox")

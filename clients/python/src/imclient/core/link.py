@@ -61,6 +61,8 @@ class Link:
     def leave(self) -> None:
         """Stay away once this connection is lost: the next one of this device may be there already."""
         self._leaving = True
+        if self.current is None:
+            self.stop()
 
     def stop(self) -> None:
         """Stay away from now on."""
@@ -72,7 +74,7 @@ class Link:
             self._out(Hangup(link))
             return
         self._dialing, old, self.current = None, self.current, link
-        self._cancel("dial", "retry")
+        self._cancel("dial", "retry", "pong")
         self._opened_at = now
         if old is not None:
             self._hooks.lost()

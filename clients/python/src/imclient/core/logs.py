@@ -10,7 +10,7 @@ from imclient.core.requests import Ask
 from imclient.core.settings import Settings
 from imclient.core.timers import Timers
 from imclient.errors import ImClientError, MalformedEntryError, ReplyError
-from imclient.frames import Entry, JsonObject, Page
+from imclient.frames import Entry, JsonObject, Page, entries_of, is_integer
 from imclient.ids import ConvId, UserId
 from imclient.transcript import Gap, Transcript
 
@@ -70,7 +70,9 @@ class Logs:
         """Learn that a conversation has entries up to `last_seq`; what is missing is fetched, after the usual wait."""
         transcript = self.transcript(conv, last_seq + 1)
         settings = self._settings
-        if settings.backlog is not None and last_seq - transcript.watermark > settings.passed_over:
+        if settings.backlog is not None and last_seq - transcript.watermark > max(
+            settings.passed_over, settings.backlog
+        ):
             self._restart(transcript, last_seq - settings.backlog)
         transcript.expect(last_seq)
         self._keep(transcript)
@@ -90,12 +92,13 @@ class Logs:
         if entry.seq <= transcript.floor and self._settings.backlog is not None:
             return  # it is history, and comes with its page
         new = transcript.insert(entry, as_of)
-        changes = [Change("entries", entry.conv, entry.wire, entry.seq)]
-        if new and entry.kind == "members" and self._user in entry.body.get("added", ()):
+        changes = self._held(transcript, entry.seq)
+        added = entry.body.get("added")
+        if new and entry.kind == "members" and isinstance(added, list) and self._user in added:
             # Whoever comes back may see all of a group that shows its history, and was not told of recalls.
             if self._settings.backlog is None:
                 transcript.reopen(entry.seq)
-                changes.insert(0, Change("entries", entry.conv, None))
+                self._forget_kept(transcript)
             elif transcript.floor < entry.seq - 1:
                 self._restart(transcript, entry.seq - 1)
         if new or as_of:
@@ -122,6 +125,10 @@ class Logs:
         for conv in self.transcripts:
             self.mend(conv, now)
 
+    def loading(self, conv: ConvId) -> bool:
+        """Whether a page of history is on its way."""
+        return conv in self._older
+
     def older(self, conv: ConvId, limit: int, now: int) -> bool:
         """Fetch the page of history below what is here, downwards. False when there is nothing, or it is on its way."""
         transcript = self.transcript(conv)
@@ -132,23 +139,28 @@ class Logs:
 
         def done(data: JsonObject, error: ImClientError | None, now: int) -> None:
             self._older.discard(conv)
-            if error is not None:
-                self._out(Noted(f"cannot fetch older entries of {conv}: {error}"))
-            elif (transcript.era, transcript.floor) == (era, floor):
-                self._take_older(transcript, data, now)
+            try:
+                if error is not None:
+                    raise error
+                entries = entries_of(data, conv)
+            except ImClientError as failed:
+                self._out(Noted(f"cannot fetch older entries of {conv}: {failed}"))
+            else:
+                if (transcript.era, transcript.floor) == (era, floor):
+                    self._take_older(transcript, entries, data, now)
             self._out(Settled(conv))
 
         self._ask("sync", "entries", {"conv": conv, "before": floor + 1, "limit": min(limit, PAGE)}, done, now)
         return True
 
-    def _take_older(self, transcript: Transcript, data: JsonObject, now: int) -> None:
-        newest = data["last_seq"] if isinstance(data.get("last_seq"), int) else 0
-        entries = [Entry.from_wire(wire) for wire in data.get("entries", [])]
+    def _take_older(self, transcript: Transcript, entries: Iterable[Entry], data: JsonObject, now: int) -> None:
+        last_seq = data.get("last_seq")
+        newest = last_seq if is_integer(last_seq) else 0
         for entry in sorted(entries, key=lambda entry: entry.seq):
             self._out(Arrived(entry, Source.OLDER, transcript.insert(entry, newest)))
-        more = data.get("more") is True and entries
-        transcript.lower(min(entry.seq for entry in entries) - 1 if more else 0)
-        kept = [Change("entries", entry.conv, entry.wire, entry.seq) for entry in entries]
+        lowest = min((entry.seq for entry in entries), default=1)
+        transcript.lower(lowest - 1 if data.get("more") is True else 0)
+        kept = [change for entry in entries for change in self._held(transcript, entry.seq)]
         self._save([*kept, self._log(transcript)])
         self._advanced(transcript.conv, now)
 
@@ -187,7 +199,7 @@ class Logs:
         fill = self._fills[conv]
         if error is None:
             try:
-                page = Page.from_wire(data, after=fill.after)
+                page = Page.from_wire(data, after=fill.after, conv=conv)
             except MalformedEntryError as malformed:
                 error = malformed
         if error is not None:
@@ -239,8 +251,14 @@ class Logs:
 
     def _forget_kept(self, transcript: Transcript) -> None:
         """What is here of it still is kept anew."""
-        held = [Change("entries", entry.conv, entry.wire, entry.seq) for entry in transcript.entries()]
+        held = [Change("entries", entry.conv, entry.wire, entry.seq) for entry in transcript.current()]
         self._save([Change("entries", transcript.conv, None), *held, self._log(transcript)])
+
+    def _held(self, transcript: Transcript, seq: int) -> list[Change]:
+        """What is kept of an entry that has come: what is held of it, which may be newer. One that is outdated comes
+        again, or is closed by now."""
+        current = transcript.is_current(seq)
+        return [Change("entries", transcript.conv, transcript[seq].wire, seq)] if current else []
 
     def _keep(self, transcript: Transcript) -> None:
         self._save([self._log(transcript)])

@@ -12,6 +12,7 @@ After every call the outputs are to be taken and done, in their order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,7 +77,7 @@ class Machine:
     @property
     def next_wake(self) -> int | None:
         """When to call `wake`, in ms; None while there is nothing to wait for."""
-        return self._timers.next
+        return self._timers.next if self._ended is None else None
 
     @property
     def state(self) -> State:
@@ -101,8 +102,12 @@ class Machine:
     # ---- time and connections
 
     def start(self, now: int) -> None:
-        """Connect, and go on with what was kept. Also after an end."""
+        """Connect, and go on with what was kept. Also after an end. Does nothing while it is started already."""
+        if self.state is not State.ENDED:
+            return
+        self._now = now
         self._ended = None
+        self._timers.clear()
         kept, self._kept = self._kept, None
         if kept is not None:
             self._restore(kept, now)
@@ -149,8 +154,10 @@ class Machine:
     def wake(self, now: int) -> None:
         """It is time for what was to be done later. So late that the machine has slept: the connection may be dead."""
         self._now = now
-        due = self._timers.next
-        if due is not None and now - due > self.settings.late:
+        due = self.next_wake
+        if due is None:
+            return
+        if now - due > self.settings.late:
             self.link.verify(now)
         self._timers.fire(now)
 
@@ -172,6 +179,8 @@ class Machine:
         number = self._calls
 
         def done(data: JsonObject, error: ImClientError | None, _: int) -> None:
+            if route == "group" and error is None:
+                self.marks.learn_sizes(data)
             self._tell(Answer(number, data) if error is None else Answer(number, error=error))
 
         if self._ended is not None:
@@ -212,7 +221,10 @@ class Machine:
         self.outbox.discard(cmid)
 
     def read(self, conv: ConvId, seq: int, now: int) -> None:
-        """The user has read up to `seq`."""
+        """The user has read up to `seq`. What was read before is no news."""
+        row = self.rows.get(conv)
+        if row is not None and seq <= row.get("read_seq", 0):
+            return
         held = self.transcripts.get(conv)
         self.inbox.reads(conv, seq, held[seq].n if held is not None and held.holds(seq) else None)
         self.marks.read(conv, seq, now)
@@ -223,24 +235,32 @@ class Machine:
 
     def older(self, conv: ConvId, limit: int, now: int) -> bool:
         """Fetch the page of history below what is here. `Settled` tells when it is there."""
-        return self.logs.older(conv, limit, now)
+        return self._ended is None and self.logs.older(conv, limit, now)
 
     def refresh(self, now: int) -> int:
         """Read what has changed in the inbox. The Answer with the number that this returns comes when that is done."""
         self._calls += 1
         number = self._calls
-        self.inbox.when_read(lambda error, _: self._tell(Answer(number, {}, error)), now)
+        if self._ended is not None:
+            self._tell(Answer(number, error=self._ended))
+        else:
+            self.inbox.when_read(lambda error, _: self._tell(Answer(number, {}, error)), now)
         return number
 
     def leave(self, now: int) -> int:
         """Tell the server now what has come and was read; `stop` when the Answer with this number has come.
 
-        It does not connect again for it: the next connection of this device may be there already, and would be kicked.
+        It does not connect for it: the next connection of this device may be there already, and would be kicked.
         """
-        self.link.leave()
+        self._now = now
         self._calls += 1
         number = self._calls
-        self.marks.flush(lambda: self._tell(Answer(number, {})), now)
+        connected = self.link.current is not None
+        self.link.leave()
+        if not connected:
+            self._tell(Answer(number, {}))
+        else:
+            self.marks.flush(lambda: self._tell(Answer(number, {})), now)
         return number
 
     # ---- how
@@ -295,14 +315,15 @@ class Machine:
 
     def _pushed(self, link: int, push: Push, now: int) -> None:
         match push.name, push.data:
-            case "entries", {"entries": list(wires)}:
-                for wire in wires:
-                    self._take(wire, now)
+            case "entries", data:
+                wires = data.get("entries")
+                self._take(wires if isinstance(wires, list) else [], now)
             case "inbox", data:
                 self.inbox.heard(data.get("inbox"), now)
             case "kicked", data:
                 self._tell(Pushed("kicked", data))
-                self.link.kicked(link, str(data.get("reason", "unknown")))
+                reason = data.get("reason")
+                self.link.kicked(link, reason if isinstance(reason, str) else "unknown")
             case "deleted", data:
                 self.deletions.take(data)
             case "row", row:
@@ -313,13 +334,16 @@ class Machine:
             case name, data:
                 self._tell(Pushed(name, data))
 
-    def _take(self, wire: object, now: int) -> None:
-        try:
-            entry = Entry.from_wire(wire)
-        except MalformedEntryError:
-            return  # its seq stays a hole, and is fetched
-        self.logs.take(entry, Source.PUSH, now)
-        self.logs.mend(entry.conv, now)
+    def _take(self, wires: list[object], now: int) -> None:
+        seen: dict[ConvId, None] = {}
+        for wire in wires:
+            # The seq of one that cannot be read stays a hole, and is fetched.
+            with suppress(MalformedEntryError):
+                entry = Entry.from_wire(wire)
+                self.logs.take(entry, Source.PUSH, now)
+                seen[entry.conv] = None
+        for conv in seen:
+            self.logs.mend(conv, now)
 
     def _restore(self, kept: Kept, now: int) -> None:
         self.inbox.value = kept.inbox

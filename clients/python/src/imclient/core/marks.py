@@ -11,7 +11,7 @@ from imclient.core.requests import Ask
 from imclient.core.settings import Settings
 from imclient.core.timers import Timer, Timers
 from imclient.errors import ImClientError, ReplyError
-from imclient.frames import JsonObject
+from imclient.frames import JsonObject, is_integer
 from imclient.ids import ConvId
 
 ACKS_A_FRAME = 50
@@ -38,6 +38,7 @@ class Marks:
         self._settings, self._timers, self._out, self._ask = settings, timers, out, ask
         self._logs, self._save, self._told_read = logs, save, told_read
         self._acked: dict[ConvId, int] = {}
+        self._more: dict[ConvId, None] = {}  # where there may be more to acknowledge, in the order in which it came
         self._ack_timer: Timer | None = None
         self._acking = False
         self._read_timer: Timer | None = None
@@ -48,6 +49,7 @@ class Marks:
         """Go on after an end."""
         self._acking, self._ack_timer, self._read_timer = False, None, None
         self._reading.clear()
+        self._more.clear()
         for conv in self._logs.transcripts:
             self.advanced(conv, now)
         self.wake(now)
@@ -77,7 +79,20 @@ class Marks:
 
     def advanced(self, conv: ConvId, now: int) -> None:
         """More of a conversation may be whole."""
-        if self._settings.acknowledges and self._ack_timer is None and not self._acking and self._due(conv):
+        if self._settings.acknowledges and self._due(conv):
+            self._more[conv] = None
+            self._ack_soon(now)
+
+    def learn_sizes(self, data: JsonObject) -> None:
+        """A reply of the route `group`: it may say how many members groups have."""
+        groups = data.get("groups")
+        for group in (data, *(groups if isinstance(groups, list) else ())):
+            match group:
+                case {"conv": str(conv), "members": members} if is_integer(members):
+                    self.sizes[ConvId(conv)] = members
+
+    def _ack_soon(self, now: int) -> None:
+        if self._more and self._ack_timer is None and not self._acking:
             self._ack_timer = self._timers.at(now + self._settings.acknowledge, self._ack)
 
     def _due(self, conv: ConvId) -> bool:
@@ -87,8 +102,8 @@ class Marks:
 
     def _ack(self, now: int) -> None:
         self._ack_timer = None
-        due = (conv for conv in self._logs.transcripts if self._due(conv))
-        acks = {conv: self._logs.transcripts[conv].watermark for conv in islice(due, ACKS_A_FRAME)}
+        self._more = {conv: None for conv in self._more if self._due(conv)}
+        acks = {conv: self._logs.transcripts[conv].watermark for conv in islice(self._more, ACKS_A_FRAME)}
         if not acks:
             return
         self._acking = True
@@ -100,8 +115,8 @@ class Marks:
             if error is None or (isinstance(error, ReplyError) and not error.retryable):
                 for conv, seq in acks.items():
                     self.knows(conv, seq)
-            for conv in self._logs.transcripts:
-                self.advanced(conv, now)
+            self._more = {conv: None for conv in self._more if self._due(conv)}
+            self._ack_soon(now)
             self._check_flushed()
 
         self._ask("sync", "ack", {"acks": [{"conv": conv, "seq": seq} for conv, seq in acks.items()]}, done, now)

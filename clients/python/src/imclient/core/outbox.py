@@ -14,7 +14,7 @@ from imclient.core.logs import Logs
 from imclient.core.outputs import Change, OutgoingChanged, Output, Source
 from imclient.core.requests import Ask, Done
 from imclient.errors import FrameTooLargeError, ImClientError, ReplyError
-from imclient.frames import Entry, JsonObject
+from imclient.frames import Entry, JsonObject, is_integer
 from imclient.ids import ConvId, UserId, peer_in
 
 _MESSAGE = ("kind", "body", "mentions", "reply_to")
@@ -122,7 +122,7 @@ class Outbox:
             if isinstance(job, _Change):
                 self._busy.add(conv)
                 self._ask("message", job.op, job.data, self._changed(conv, job), now)
-            elif job.cmid in self.items:  # not discarded meanwhile
+            elif self.items.get(job.cmid, {}).get("state") == "queued":  # not discarded meanwhile
                 self._busy.add(conv)
                 self._send(conv, job, now)
         if not jobs:
@@ -140,10 +140,11 @@ class Outbox:
         def done(data: JsonObject, error: ImClientError | None, now: int) -> None:
             self._busy.discard(conv)
             item = self.items.get(job.cmid)  # missing: its entry has come before the reply
+            error = error or _unreadable(data)
             if error is None:
                 if item is not None:
-                    told = {name: data[name] for name in ("seq", "n", "ts", "duplicate")}
-                    self._forget(job.cmid, "sent", **told)
+                    told = {name: data[name] for name in ("n", "ts") if is_integer(data.get(name))}
+                    self._forget(job.cmid, "sent", seq=data["seq"], duplicate=data.get("duplicate") is True, **told)
                 self._take_own(conv, job.cmid, item, data, now)
             elif item is not None and isinstance(error, ReplyError):
                 self._fail(item, _why(error), error)
@@ -151,6 +152,7 @@ class Outbox:
                 self._fail(item, {"code": "too_large"}, error)
             elif item is not None:  # ended
                 self.items[job.cmid] = item | {"state": "queued"}
+                self._tell(job.cmid)
                 self._jobs.setdefault(conv, deque()).appendleft(job)
             self._next(conv, now)
 
@@ -162,11 +164,11 @@ class Outbox:
 
     def _take_own(self, conv: ConvId, cmid: str, item: JsonObject | None, data: JsonObject, now: int) -> None:
         """Its entry, unless that has come before the reply. What has become of it since is in the log above it."""
-        if item is None:
+        if item is None or not (is_integer(data.get("n")) and is_integer(data.get("ts"))):
             self._logs.expect(conv, data["seq"], now)
             return
         message = {name: item[name] for name in _MESSAGE if name in item}
-        wire: JsonObject = {name: data[name] for name in ("conv", "seq", "n", "ts")}
+        wire: JsonObject = {"conv": conv, **{name: data[name] for name in ("seq", "n", "ts")}}
         entry = Entry.from_wire({**wire, "from": self._user, "cmid": cmid, **message})
         self._logs.take(entry, Source.REPLY, now)
         self._logs.mend(conv, now)
@@ -174,10 +176,11 @@ class Outbox:
     def _changed(self, conv: ConvId, job: _Change) -> Done:
         def done(data: JsonObject, error: ImClientError | None, now: int) -> None:
             self._busy.discard(conv)
+            error = error or _unreadable(data)
             if error is None:
                 # Nobody pushes the entry of the change to who has made it: it is fetched.
                 self._logs.expect(conv, data["seq"], now)
-            job.done(data, error, now)
+            job.done(data if error is None else {}, error, now)
             self._next(conv, now)
 
         return done
@@ -191,6 +194,14 @@ class Outbox:
         item = self.items[cmid]
         self._save([Change("outbox", cmid, item)])
         self._out(OutgoingChanged(item, error))
+
+
+def _unreadable(data: JsonObject) -> ReplyError | None:
+    """What is wrong with a reply that says success, but not where in the log: the same `cmid` may be sent again."""
+    seq = data.get("seq")
+    if is_integer(seq) and seq >= 1:
+        return None
+    return ReplyError("internal", "a reply without a seq", retryable=True)
 
 
 def _why(error: ReplyError) -> JsonObject:

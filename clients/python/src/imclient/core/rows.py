@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from imclient.frames import CHANGE_KINDS, Entry, JsonObject, preview_of
+from imclient.frames import CHANGE_KINDS, Entry, JsonObject, is_integer, preview_of
 from imclient.ids import UserId
 
 _SET = ("muted", "pinned", "draft", "hidden", "rev")
 _FURTHER = ("read_seq", "read_n", "ack_seq", "deleted", "last_n")
+_NUMBERS = frozenset({*_FURTHER, "unread", "mention_seq", "rev", "at", "updated", "left_seq"})
+
+
+def from_wire(wire: object) -> JsonObject | None:
+    """A row as it came; None for what is none. Fields that a row may lack are left out where they cannot be read."""
+    match wire:
+        case {"conv": str(), "last_seq": last_seq} if is_integer(last_seq):
+            fields: JsonObject = dict(wire)  # type: ignore[call-overload]
+            return {name: value for name, value in fields.items() if _readable(name, value)}
+        case _:
+            return None
+
+
+def _readable(name: str, value: object) -> bool:
+    if name in _NUMBERS:
+        return is_integer(value)
+    match value:
+        case {"seq": seq, "kind": str(), **rest} if name == "last":
+            return is_integer(seq) and is_integer(rest.get("changed", 0))
+        case _:
+            return name != "last" or value is None
 
 
 def merged(known: JsonObject | None, row: JsonObject) -> JsonObject:
