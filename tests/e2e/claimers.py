@@ -73,7 +73,6 @@ class Member:
         self.user = user
         self.pushes: list[Push] = []
         self._stack = stack
-        self._errors: list[JsonObject] = []
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> Self:
@@ -84,7 +83,6 @@ class Member:
                     token=self._stack.token(self.user),
                     device=f"d{left}",  # one that came too late could still take the place of the next one
                     on_push=lambda push, _: self.pushes.append(push),
-                    listener=self,
                 )
                 break
             except UnreachableError:
@@ -107,14 +105,13 @@ class Member:
         assert self._connection is not None
         before = self._connection.frames_resent
         for tries in range(1, SENDINGS + 1):
-            self._errors.clear()
             try:
                 amount = (await self.ask("redpacket.claim", {"packet": packet}))["amount"]
             except ReplyError as error:
                 if error.retryable:
                     await asyncio.sleep(AGAIN_AFTER_S)
                     continue
-                code, amount = error.code, self._errors[-1].get("amount", 0)
+                code, amount = error.code, error.amount or 0
             else:
                 code = CLAIMED
             return Answer(code, amount, tries + self._connection.frames_resent - before)
@@ -136,21 +133,6 @@ class Member:
             if push.name == "entries"
             for entry in push.data["entries"]
         )
-
-    def opened(self) -> None:
-        """The connection is open."""
-
-    def sent(self, frame: str) -> None:
-        """A frame leaves."""
-
-    def received(self, message: str | bytes) -> None:
-        """A frame has come."""
-        error = json.loads(message).get("error")
-        if error is not None:
-            self._errors.append(error)
-
-    def closed(self, kicked: str | None) -> None:
-        """The connection is closed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ import random
 import socket
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 PIECE = 4096
@@ -95,8 +96,8 @@ class CutNetwork:
                     sink.write(piece)
                     await sink.drain()
 
-    def _begin(self, what: object) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(what)  # type: ignore[arg-type]
+    def _begin(self, what: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(what)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
