@@ -4,6 +4,7 @@
  */
 import { Conversation } from "./conversation.js";
 import { Drafts } from "./drafts.js";
+import { t } from "./i18n.js";
 import { Outbox } from "./outbox.js";
 import { MAX_ACKED_GROUP, MAX_TYPING_GROUP, ProtocolError, directConv, isCountable, isGroup, peerOf } from "./protocol.js";
 import { RedPackets } from "./red-packets.js";
@@ -24,7 +25,7 @@ const TYPING_EVERY_MS = 3_000;
 
 /**
  * `ready` tells whether the conversation list was read once.
- * Events: `change`, at most one a turn of the event loop.
+ * Events: `change`, at most one a turn of the event loop; `message` (detail: conv, entry), when somebody else said something.
  */
 export class Chat extends EventTarget {
   /** @type {Map<string, Conversation>} */
@@ -299,6 +300,46 @@ export class Chat extends EventTarget {
     this.#change();
   }
 
+  /** Everything that there is counts as read. */
+  async readAll() {
+    await this.#connection.request("sync", "read_all", {});
+    // What each conversation's marks are now, the rows tell.
+    this.#syncSoon(0);
+  }
+
+  /** @param {{receipts?: boolean, presence?: boolean}} privacy what is to change */
+  async setPrivacy(privacy) {
+    this.#takePrivacy(await this.#connection.request("sync", "privacy", privacy));
+    this.#change();
+  }
+
+  /** @param {string} user @returns {Promise<{online: boolean, last_seen: number|null}|undefined>} */
+  async presenceOf(user) {
+    return (await this.#connection.request("sync", "presence", { users: [user] }))[user];
+  }
+
+  /** The pinned messages, newest first, as many as the server gives. @param {Conversation} conv @returns {Promise<Entry[]>} */
+  async pins(conv) {
+    const { entries = [] } = await this.#connection.request("sync", "pins", { conv: conv.id });
+    return entries.toReversed();
+  }
+
+  /**
+   * Sends messages on to another conversation: one as a copy, several as one.
+   * @param {Conversation} source
+   * @param {number[]} seqs ascending
+   * @param {string} to the conversation
+   */
+  async forward(source, seqs, to) {
+    const title = seqs.length > 1 ? { title: t("forwardTitle", { name: this.titleOf(source) }).slice(0, 100) } : {};
+    const cmid = crypto.randomUUID();
+    const { seq } = await this.#connection.request("message", "forward", { conv: to, cmid, source: source.id, seqs, ...title });
+    const conv = this.#conversation(to);
+    // The reply does not say what it says: it is read like anything that was missed.
+    conv.expect(seq);
+    this.#settle(conv);
+  }
+
   /**
    * Who has received and read a message of a group.
    * @param {Conversation} conv
@@ -395,6 +436,7 @@ export class Chat extends EventTarget {
       this.#onEntries(data.conv, data.entries.filter((entry) => Number.isInteger(entry?.seq)));
     } else if (push === "privacy") {
       this.#takePrivacy(data);
+      this.#change();
     } else if (push === "redpacket") {
       this.redPackets.take(data);
     } else if (push === "inbox") {
@@ -442,6 +484,7 @@ export class Chat extends EventTarget {
       this.#learn(conv, entry);
       if (entry.kind === "redpacket") this.redPackets.heard(entry);
       if (!isCountable(entry.kind)) continue;
+      if (entry.from !== this.me) this.dispatchEvent(new CustomEvent("message", { detail: { conv, entry } }));
       this.#typing.take(id, entry.from, false);
       answered ||= entry.from !== this.me;
     }

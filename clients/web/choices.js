@@ -12,7 +12,7 @@ import { report } from "./toast.js";
  * @param {Chat} chat
  * @param {Conversation} conv
  * @param {Entry} message
- * @param {{reply: () => void, edit: () => void, receipts: () => void}} open what needs more of the page
+ * @param {{reply: () => void, edit: () => void, receipts: () => void, forward: () => void, select: () => void}} open what needs more of the page
  * @returns {{quick: import("./menu.js").Quick[], choices: Choice[]}}
  */
 export function choicesOfMessage(chat, conv, { seq, from, kind, pinned = false, forwarded, reactions = {} }, open) {
@@ -21,14 +21,19 @@ export function choicesOfMessage(chat, conv, { seq, from, kind, pinned = false, 
   const group = isGroup(conv.id);
   const act = (done) => report(done, { ofMessage: true });
   /** @type {Choice[]} */
+  const sendOn = [{ label: t("forward"), icon: "forward", run: open.forward }, { label: t("select"), icon: "select", run: open.select }];
+  /** @type {Choice[]} */
   const choices = [];
   if (!conv.isClosed) {
     choices.push({ label: t("reply"), icon: "reply", run: open.reply });
     if (own && kind === "text" && !forwarded) choices.push({ label: t("edit"), icon: "edit", run: open.edit });
+    if (kind !== "redpacket") choices.push(...sendOn);
     if (!group || leads) choices.push({ label: t(pinned ? "unpin" : "pin"), icon: "pin", run: () => act(chat.pin(conv, seq, !pinned)) });
     if (own && group) choices.push({ label: t("readBy"), icon: "eye", run: open.receipts });
     if (own || leads) choices.push({ label: t("recall"), icon: "recall", tone: "bad", run: () => act(chat.recall(conv, seq)) });
   }
+  // What was said may be sent on by those who have left, too.
+  if (conv.isClosed && kind !== "redpacket") choices.push(...sendOn);
   choices.push({ label: t("deleteForMe"), icon: "trash", tone: "bad", run: () => act(chat.deleteForMe(conv, seq)) });
   const quick = conv.isClosed ? [] : REACTIONS.map((emoji) => {
     const mine = Object.hasOwn(reactions, emoji) && reactions[emoji].users.includes(chat.me);
@@ -40,10 +45,10 @@ export function choicesOfMessage(chat, conv, { seq, from, kind, pinned = false, 
 /**
  * @param {Chat} chat
  * @param {Conversation} conv one that has a row
- * @param {{leave: () => void}} open
+ * @param {{leave: () => void, pins: (conv: Conversation) => void}} open
  * @returns {{choices: Choice[]}}
  */
-export function choicesOfConversation(chat, conv, { leave }) {
+export function choicesOfConversation(chat, conv, { leave, pins }) {
   const { pinned, muted } = /** @type {import("./protocol.js").InboxRow} */ (conv.row);
   const hide = async () => {
     await chat.set(conv, { hidden: true });
@@ -53,6 +58,7 @@ export function choicesOfConversation(chat, conv, { leave }) {
     choices: [
       { label: t(pinned ? "unpin" : "pin"), icon: "pin", run: () => report(chat.set(conv, { pinned: !pinned })) },
       { label: t(muted ? "unmute" : "mute"), icon: muted ? "bell" : "muted", run: () => report(chat.set(conv, { muted: !muted })) },
+      { label: t("pinnedMessages"), icon: "pin", run: () => pins(conv) },
       { label: t("hide"), icon: "hide", run: () => report(hide()) },
     ],
   };

@@ -35,6 +35,8 @@ const ICONS = {
   hide: "M3.5 3.5l17 17M9.9 5.7A9 9 0 0 1 12 5.5c6 0 9.5 6.5 9.5 6.5a17 17 0 0 1-2.6 3.3M6.4 7.3A16 16 0 0 0 2.5 12S6 18.5 12 18.5a9 9 0 0 0 3.6-.7",
   bell: "M6 16V11a6 6 0 1 1 12 0v5l1.5 2h-15L6 16ZM10 20.5h4",
   muted: "M3.5 3.5l17 17M17.9 13V11a6 6 0 0 0-8.8-5.3M6.2 9.6A6 6 0 0 0 6 11v5l-1.5 2H18M10 20.5h4",
+  select: "M4 6.5h2M4 12h2M4 17.5h2M9.5 6.5H20M9.5 12H20M9.5 17.5H20",
+  search: "M10.5 17a6.5 6.5 0 1 0 0-13 6.5 6.5 0 0 0 0 13ZM20 20l-4.8-4.8",
   packet: "M6.5 3h11A1.5 1.5 0 0 1 19 4.5v15a1.5 1.5 0 0 1-1.5 1.5h-11A1.5 1.5 0 0 1 5 19.5v-15A1.5 1.5 0 0 1 6.5 3ZM5 7.5c1.5 1.5 3 2.4 4.7 2.8M19 7.5c-1.5 1.5-3 2.4-4.7 2.8M12 8.6a2.3 2.3 0 1 0 0 4.6 2.3 2.3 0 0 0 0-4.6Z",
   crown: "M4 17.5h16M4.5 14 3.5 7l5 3.5L12 5l3.5 5.5 5-3.5-1 7Z",
   people: "M16 20v-1.5a4 4 0 0 0-4-4H7a4 4 0 0 0-4 4V20m6.5-9a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7ZM21 20v-1.5a4 4 0 0 0-3-3.9M15.5 4.2a3.5 3.5 0 0 1 0 6.6",
@@ -98,10 +100,12 @@ export function reconcile(parent, items) {
   const focused = /** @type {any} */ (parent.contains(document.activeElement) ? document.activeElement : null);
   const focusedAt = [...parent.children].findIndex((node) => node.contains(focused));
   const focusedKey = /** @type {any} */ (parent.children[focusedAt])?.dataset.key;
+  // First, so that what stays need not be moved past it: a node that is moved loses the focus.
+  const wanted = new Set(items.map(({ key }) => key));
+  for (const [key, node] of old) if (!wanted.has(key ?? "")) node.remove();
   let place = parent.firstElementChild;
   for (const { key, sig, make } of items) {
     let node = /** @type {any} */ (old.get(key));
-    old.delete(key);
     if (!node || node.sig !== sig) {
       const fresh = /** @type {any} */ (make());
       fresh.dataset.key = key;
@@ -115,7 +119,6 @@ export function reconcile(parent, items) {
     if (place === node) place = node.nextElementSibling;
     else parent.insertBefore(node, place);
   }
-  for (const node of old.values()) node.remove();
   if (focused && !parent.contains(document.activeElement)) refocus(parent, focused, focusedAt, focusedKey);
 }
 

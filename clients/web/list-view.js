@@ -13,9 +13,15 @@ export class ListView {
   #list = byId("list");
   #onOpen;
   #menu;
+  #openPins;
 
-  /** @param {(conv: string|null) => void} onOpen @param {import("./menu.js").Menu} menu */
-  constructor(onOpen, menu) {
+  /**
+   * @param {(conv: string|null) => void} onOpen
+   * @param {import("./menu.js").Menu} menu
+   * @param {(conv: import("./conversation.js").Conversation) => void} openPins
+   */
+  constructor(onOpen, menu, openPins) {
+    this.#openPins = openPins;
     this.#onOpen = onOpen;
     this.#menu = menu;
     this.#list.addEventListener("keydown", (event) => this.#onKey(event));
@@ -79,7 +85,7 @@ export class ListView {
   /** @param {Chat} chat @param {import("./conversation.js").Conversation} conv @param {{x: number, y: number}} [point] */
   #openMenu(chat, conv, point) {
     const opener = () => /** @type {HTMLElement|null} */ (this.#list.querySelector(`[data-key="${CSS.escape(conv.id)}"] .row-more`));
-    this.#menu.open(opener, t("conversationActions"), choicesOfConversation(chat, conv, { leave: () => this.#onOpen(null) }), point);
+    this.#menu.open(opener, t("conversationActions"), choicesOfConversation(chat, conv, { leave: () => this.#onOpen(null), pins: this.#openPins }), point);
   }
 
   /** @param {MouseEvent} event @param {Chat} chat @param {import("./conversation.js").Conversation} conv */

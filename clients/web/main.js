@@ -7,13 +7,16 @@ import { currentLanguage, localize, setLanguage, t } from "./i18n.js";
 import { addressOf, identityOf, loadConfig } from "./identity.js";
 import { ListView } from "./list-view.js";
 import { Menu } from "./menu.js";
+import { ForwardDialog, PinsDialog } from "./message-dialogs.js";
+import { Notifications } from "./notifications.js";
 import { isConvOf } from "./protocol.js";
 import { RedPacketDialog } from "./red-packet-dialog.js";
 import { RedPacketForm } from "./red-packet-form.js";
 import { newsText } from "./red-packet-texts.js";
+import { SettingsDialog } from "./settings-dialog.js";
 import { SignInView } from "./signin-view.js";
 import { ThreadView } from "./thread-view.js";
-import { toast } from "./toast.js";
+import { report, toast } from "./toast.js";
 import { WalletDialog } from "./wallet-dialog.js";
 
 /** A loss shorter than this is mended before anybody needs to hear of it. */
@@ -39,10 +42,16 @@ const receiptsDialog = new ReceiptsDialog();
 const packetForm = new RedPacketForm();
 const packetDialog = new RedPacketDialog(openWallet);
 const walletDialog = new WalletDialog(openPacket);
-const list = new ListView(goTo, menu);
+const forwardDialog = new ForwardDialog();
+const pinsDialog = new PinsDialog();
+const notifications = new Notifications(goTo);
+const settingsDialog = new SettingsDialog(notifications);
+const list = new ListView(goTo, menu, openPins);
 const thread = new ThreadView(menu, {
   leave: () => goTo(null),
   packet: openPacket,
+  pins: openPins,
+  forward: (conv, seqs, done) => session && forwardDialog.open(session.chat, conv, seqs, done),
   receipts: (conv, seq) => session && receiptsDialog.open(session.chat, conv, seq),
 });
 const signIn = new SignInView(start);
@@ -64,6 +73,10 @@ function start(identity) {
   const chat = new Chat(connection, identity.user, names);
   session = { identity, connection, chat };
   chat.addEventListener("change", render);
+  chat.addEventListener("message", (event) => {
+    const { conv, entry } = /** @type {CustomEvent} */ (event).detail;
+    notifications.tell(chat, conv, entry);
+  });
   chat.redPackets.addEventListener("news", (event) => tellNews(chat, /** @type {CustomEvent} */ (event).detail));
   signIn.hide();
   byId("app").hidden = false;
@@ -129,6 +142,15 @@ function openWallet() {
   if (session) walletDialog.open(session.chat);
 }
 
+/** @param {import("./conversation.js").Conversation} conv */
+function openPins(conv) {
+  if (!session) return;
+  pinsDialog.open(session.chat, conv, (seq) => {
+    goTo(conv.id);
+    thread.goTo(seq);
+  });
+}
+
 /** Where the conversation is open, the line is in it. @param {Chat} chat @param {{conv: string, line: import("./red-packets.js").News|null}} news */
 function tellNews(chat, { conv, line }) {
   if (line && chat.current?.id !== conv) toast(newsText(chat, line), "news");
@@ -141,7 +163,9 @@ function render() {
   list.render(chat);
   thread.render(chat, connection.status !== "kicked");
   renderStatus(connection);
+  settingsDialog.render();
   const unread = chat.totalUnread;
+  byId("read-all").hidden = !unread;
   document.title = unread ? `(${unread > 999 ? "999+" : unread}) ${t("appName")}` : t("appName");
 }
 
@@ -205,6 +229,16 @@ byId("banner-button").addEventListener("click", () => session?.connection.resume
 byId("back").addEventListener("click", () => goTo(null));
 byId("info-button").addEventListener("click", () => {
   if (session?.chat.current) infoDialog.open(session.chat, session.chat.current);
+});
+byId("settings-button").addEventListener("click", () => session && settingsDialog.open(session.chat));
+byId("read-all").addEventListener("click", () => {
+  if (session) report(session.chat.readAll());
+  byId("new-button").focus();
+});
+document.addEventListener("keydown", (event) => {
+  // The browser's own search finds only what is drawn.
+  if (event.key !== "f" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return;
+  if (!document.querySelector("dialog[open]") && thread.find()) event.preventDefault();
 });
 byId("wallet-button").addEventListener("click", openWallet);
 byId("composer-packet").addEventListener("click", () => {

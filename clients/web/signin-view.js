@@ -61,7 +61,11 @@ export class SignInView {
     const token = byId("token-text").value.trim();
     const user = subjectOf(token);
     if (!/^wss?:\/\//i.test(websocket) || !URL.canParse(websocket)) this.fail(() => t("badUrl"));
+    else if (!isAllowed(new URL(websocket))) this.fail(() => t("openUrl"));
     else if (!user) this.fail(() => t("badToken"));
     else this.onSignIn({ user, websocket, token });
   }
 }
+
+/** The page's policy has plain connections to this computer only. @param {URL} url */
+const isAllowed = ({ protocol, hostname }) => protocol === "wss:" || hostname === "localhost" || hostname === "127.0.0.1";

@@ -2,19 +2,29 @@
 import { choicesOfConversation, choicesOfMessage } from "./choices.js";
 import { Composer } from "./composer.js";
 import { avatar, h, reconcile } from "./dom.js";
+import { FindView } from "./find-view.js";
 import { currentLanguage, errorText, t } from "./i18n.js";
-import { itemsOf } from "./message-view.js";
+import { findIn, slotsOf } from "./message-view.js";
+import { PresenceWatch } from "./presence.js";
 import { isCountable, isGroup, peerOf } from "./protocol.js";
-import { typingText } from "./texts.js";
-import { report } from "./toast.js";
+import { summary, typingText } from "./texts.js";
+import { report, toast } from "./toast.js";
+import { VirtualList } from "./virtual-list.js";
 
 /** @typedef {import("./chat.js").Chat} Chat */
 /** @typedef {import("./conversation.js").Conversation} Conversation */
 /** @typedef {import("./protocol.js").Entry} Entry */
 
-const NEAR_BOTTOM_PX = 80;
 const NEAR_TOP_PX = 160;
+/** So far below the upper edge stands the line above the first unread message. */
+const NEW_LINE_PX = 24;
 const FLASH_MS = 1_500;
+/** So many can be forwarded as one. */
+const MAX_FORWARDED = 30;
+/** So many pages of history are read for a message that is not here. */
+const MAX_PAGES = 40;
+/** So many of the messages that come at once are read out. */
+const ANNOUNCED = 3;
 
 const byId = (id) => /** @type {any} */ (document.getElementById(id));
 
@@ -24,22 +34,28 @@ export class ThreadView {
   #top = byId("thread-top");
   #jump = byId("jump");
   #composer = new Composer();
+  #list = new VirtualList(this.#scroller, this.#messages, () => this.#onDrawn());
   /** Sees which red packets the reader sees. */
   #sight = new IntersectionObserver((seen) => this.#onSight(seen), { root: this.#scroller });
+  #find = new FindView((seq) => this.#onFind(seq));
+  #presence = new PresenceWatch(() => this.#again());
+  /** What is chosen to be forwarded; null: nothing is being chosen. @type {Set<number>|null} */
+  #selected = null;
+  #canWrite = false;
   #menu;
   #open;
   /** @type {Chat|null} */
   #chat = null;
   /** @type {Conversation|null} */
   #shown = null;
-  #atBottom = true;
   #unseen = 0;
   #lastSeq = 0;
   #placed = false;
 
   /**
    * @param {import("./menu.js").Menu} menu
-   * @param {{leave: () => void, receipts: (conv: Conversation, seq: number) => void, packet: (packet: string) => void}} open
+   * @param {{leave: () => void, receipts: (conv: Conversation, seq: number) => void, packet: (packet: string) => void,
+   *   forward: (conv: Conversation, seqs: number[], done: () => void) => void, pins: (conv: Conversation) => void}} open
    */
   constructor(menu, open) {
     this.#menu = menu;
@@ -48,15 +64,15 @@ export class ThreadView {
     this.#jump.addEventListener("click", () => this.#toBottom());
     this.#messages.addEventListener("keydown", (event) => this.#onKey(event));
     this.#messages.addEventListener("focusin", () => this.#rove());
+    byId("select-cancel").addEventListener("click", () => this.#select(null));
+    byId("select-forward").addEventListener("click", () => this.#forwardSelected());
     byId("thread-more").addEventListener("click", () => this.#openConversationMenu());
-    new ResizeObserver(() => {
-      if (this.#atBottom && this.#placed) this.#toBottom();
-    }).observe(this.#scroller);
   }
 
   /** @param {Chat} chat @param {boolean} canWrite */
   render(chat, canWrite) {
     this.#chat = chat;
+    this.#canWrite = canWrite;
     const conv = chat.current;
     byId("thread").hidden = !conv;
     byId("thread-none").hidden = Boolean(conv);
@@ -64,11 +80,10 @@ export class ThreadView {
     if (!conv) return;
     this.#renderHead(chat, conv);
     this.#composer.render(canWrite);
-    const anchor = this.#placed && !this.#atBottom ? this.#anchor() : null;
+    // What the reader looks at stays where it is, whatever comes in above it.
+    const anchor = this.#list.anchor();
     this.#renderTop(chat, conv);
-    this.#renderMessages(chat, conv);
-    // What the reader looks at stays where it is, whatever came in above it.
-    if (anchor && !this.#atBottom) this.#scroller.scrollTop += (this.#topOf(anchor.key) ?? anchor.top) - anchor.top;
+    this.#renderMessages(chat, conv, anchor);
     this.#renderJump();
   }
 
@@ -81,8 +96,10 @@ export class ThreadView {
   #switchTo(chat, conv) {
     this.#shown = conv;
     this.#menu.close();
-    this.#messages.replaceChildren();
-    this.#atBottom = true;
+    this.#selected = null;
+    this.#find.close({ refocus: false });
+    this.#presence.watch(chat, conv && !isGroup(conv.id) ? peerOf(conv.id, chat.me) : null);
+    this.#list.clear();
     this.#placed = false;
     this.#unseen = 0;
     this.#lastSeq = 0;
@@ -100,7 +117,7 @@ export class ThreadView {
     const count = conv.memberCount;
     const groupText = count === null || conv.isClosed ? t("group") : count === 1 ? t("groupOfOne") : t("groupOf", { count });
     const typing = typingText(chat, conv);
-    byId("thread-subtitle").textContent = typing || (group ? groupText : title === id ? t("direct") : id);
+    byId("thread-subtitle").textContent = typing || (group ? groupText : this.#presence.text || (title === id ? t("direct") : id));
     byId("thread-subtitle").classList.toggle("typing", Boolean(typing));
     byId("info-button").hidden = !group;
     byId("thread-more").hidden = !conv.row;
@@ -135,8 +152,8 @@ export class ThreadView {
     reconcile(this.#top, [{ key: "top", sig, make }]);
   }
 
-  /** @param {Chat} chat @param {Conversation} conv */
-  #renderMessages(chat, conv) {
+  /** @param {Chat} chat @param {Conversation} conv @param {import("./virtual-list.js").Anchor} anchor */
+  #renderMessages(chat, conv, anchor) {
     const newest = conv.entries.at(-1);
     const outgoing = chat.outgoing(conv.id);
     const actions = {
@@ -144,23 +161,35 @@ export class ThreadView {
       react: (seq, emoji, on) => report(chat.react(conv, seq, emoji, on), { ofMessage: true }),
       show: (seq) => this.#show(seq),
       openPacket: (packet) => this.#open.packet(packet),
+      select: (seq) => this.#toggle(seq),
     };
-    reconcile(this.#messages, conv.loaded || conv.entries.length ? itemsOf(chat, conv, actions) : []);
-    this.#rove();
-    this.#watchPackets();
+    const { query } = this.#find;
+    const look = { query, found: this.#find.seq, selected: this.#selected };
+    this.#find.take(findIn(conv, query));
+    this.#renderSelection();
+    this.#list.update(conv.loaded || conv.entries.length ? slotsOf(chat, conv, actions, this.#messages.clientWidth, look) : [], anchor);
 
     const tail = outgoing.at(-1)?.cmid ?? newest?.seq ?? 0;
     const grew = this.#placed && newest && newest.seq > this.#lastSeq;
     const ownNew = typeof tail === "string" && tail !== this.#messages.dataset.tail;
     this.#messages.dataset.tail = String(tail);
-    if (grew && !this.#atBottom) {
-      this.#unseen += conv.entries.filter((e) => e.seq > this.#lastSeq && e.from !== chat.me && isCountable(e.kind)).length;
+    if (grew) {
+      const others = newSince(conv.entries, this.#lastSeq).filter(({ from, kind }) => from !== chat.me && isCountable(kind));
+      if (!this.#list.atBottom) this.#unseen += others.length;
+      if (others.length) this.#announce(chat, conv, others);
     }
     this.#lastSeq = newest?.seq ?? this.#lastSeq;
 
     if (!this.#placed && conv.loaded) this.#place();
-    else if (this.#atBottom || ownNew) this.#toBottom();
+    else if (ownNew) this.#toBottom();
+    if (this.#list.atBottom) this.#unseen = 0;
     if (this.#placed && this.#scroller.scrollHeight <= this.#scroller.clientHeight) this.#wantOlder();
+  }
+
+  /** Other messages are in the document now. */
+  #onDrawn() {
+    this.#rove();
+    this.#watchPackets();
   }
 
   /** Observed anew, each says at once whether it is in sight. */
@@ -176,51 +205,30 @@ export class ThreadView {
     }
   }
 
-  /** The first message in sight, and where it is. */
-  #anchor() {
-    const edge = this.#scroller.getBoundingClientRect().top;
-    for (const node of this.#messages.querySelectorAll(".message, .notice")) {
-      const { top, bottom } = node.getBoundingClientRect();
-      if (bottom > edge) return { key: node.dataset.key, top };
-    }
-    return null;
-  }
-
-  /** @param {string} key of something that is shown @returns {number|null} */
-  #topOf(key) {
-    return this.#messages.querySelector(`[data-key="${CSS.escape(key)}"]`)?.getBoundingClientRect().top ?? null;
-  }
-
   /** Where the reader starts: at the first unread message if it is out of sight, else at the end. */
   #place() {
     this.#placed = true;
     this.#toBottom();
-    const line = this.#messages.querySelector(".new-line");
-    if (line && line.offsetTop < this.#scroller.scrollTop) {
-      this.#scroller.scrollTop = Math.max(0, line.offsetTop - 24);
-      this.#atBottom = false;
-    }
+    if ((this.#list.topOf("new") ?? 0) < 0) this.#list.reveal("new", NEW_LINE_PX);
   }
 
   #toBottom() {
-    this.#scroller.scrollTop = this.#scroller.scrollHeight;
-    this.#atBottom = true;
+    this.#list.toBottom();
     this.#unseen = 0;
     this.#renderJump();
   }
 
   #renderJump() {
-    this.#jump.hidden = this.#atBottom;
+    this.#jump.hidden = this.#list.atBottom;
     byId("jump-text").textContent = this.#unseen ? t("newMessages") : "";
     this.#jump.setAttribute("aria-label", this.#unseen ? t("newMessages") : t("jumpToLatest"));
   }
 
   #onScroll() {
-    const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
-    this.#atBottom = scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM_PX;
-    if (this.#atBottom) this.#unseen = 0;
+    this.#list.scrolled();
+    if (this.#list.atBottom) this.#unseen = 0;
     this.#renderJump();
-    if (scrollTop < NEAR_TOP_PX) this.#wantOlder();
+    if (this.#scroller.scrollTop < NEAR_TOP_PX) this.#wantOlder();
   }
 
   #wantOlder() {
@@ -236,6 +244,8 @@ export class ThreadView {
       reply: () => this.#composer.reply(seq),
       edit: () => this.#composer.edit(message),
       receipts: () => this.#open.receipts(conv, seq),
+      forward: () => this.#open.forward(conv, [seq], () => {}),
+      select: () => this.#select(new Set([seq])),
     });
     this.#menu.open(() => this.#node(seq)?.querySelector(".more"), t("messageActions"), choices);
   }
@@ -251,14 +261,89 @@ export class ThreadView {
     return this.#messages.querySelector(`.message[data-seq="${seq}"]`);
   }
 
+  #again() {
+    if (this.#chat) this.render(this.#chat, this.#canWrite);
+  }
+
+  /** Opens the bar to find a text with, if there is a conversation. @returns {boolean} */
+  find() {
+    if (!this.#shown) return false;
+    this.#find.open();
+    return true;
+  }
+
+  /** @param {number|null} seq */
+  #onFind(seq) {
+    this.#again();
+    const slot = seq === null ? null : this.#slots.find((each) => each.seq === seq);
+    if (slot) this.#list.reveal(slot.key);
+  }
+
+  /** @param {Set<number>|null} selected */
+  #select(selected) {
+    this.#selected = selected;
+    this.#again();
+    if (selected) byId("select-forward").focus();
+  }
+
+  /** @param {number} seq */
+  #toggle(seq) {
+    const selected = new Set(this.#selected);
+    if (!selected.delete(seq)) {
+      if (selected.size < MAX_FORWARDED) selected.add(seq);
+      else toast(t("forwardMost", { count: MAX_FORWARDED }));
+    }
+    this.#selected = selected;
+    this.#again();
+  }
+
+  #renderSelection() {
+    byId("select-bar").hidden = !this.#selected;
+    for (const part of ["composer-box", "composer-hint"]) byId(part).hidden ||= this.#selected !== null;
+    if (!this.#selected) return;
+    const text = t("selectedCount", { count: this.#selected.size });
+    if (byId("select-count").textContent !== text) byId("select-count").textContent = text;
+    byId("select-forward").disabled = !this.#selected.size;
+  }
+
+  #forwardSelected() {
+    if (!this.#shown || !this.#selected?.size) return;
+    this.#open.forward(this.#shown, [...this.#selected].sort((a, b) => a - b), () => this.#select(null));
+  }
+
+  /** Goes to a message, and reads the history down to it where it is not here. @param {number} seq */
+  async goTo(seq) {
+    const conv = this.#shown;
+    for (let page = 0; conv && page < MAX_PAGES && conv.low > seq && !conv.atStart && !conv.error; page++) {
+      await this.#chat?.loadOlder(conv);
+      if (conv !== this.#shown) return;
+    }
+    this.#again();
+    if (conv?.message(seq)) this.#show(seq);
+    else toast(t("tooFarBack"));
+  }
+
   /** Goes to a message that is here. @param {number} seq */
   #show(seq) {
-    const node = this.#node(seq);
+    const slot = this.#slots.find((each) => each.seq === seq);
+    if (!slot) return;
+    this.#list.reveal(slot.key);
+    const node = this.#list.node(slot.key);
     if (!node) return;
-    node.scrollIntoView({ block: "center" });
-    node.querySelector(".more")?.focus({ preventScroll: true });
+    /** @type {any} */ (node.querySelector(".more"))?.focus({ preventScroll: true });
     node.classList.add("message-flash");
     setTimeout(() => node.classList.remove("message-flash"), FLASH_MS);
+  }
+
+  /** @returns {readonly import("./message-view.js").ThreadSlot[]} */
+  get #slots() {
+    return this.#list.slots;
+  }
+
+  /** Reads new messages out, whether they are drawn or not. @param {Chat} chat @param {Conversation} conv @param {Entry[]} entries */
+  #announce(chat, conv, entries) {
+    const said = entries.slice(-ANNOUNCED).map(({ from, kind, body }) => t("namePrefix", { name: chat.nameOf(from), text: summary(kind, body) }));
+    byId("announcer").textContent = said.join("\n");
   }
 
   /** The messages' buttons are one stop of the Tab key: that of the newest message, or where the focus is. */
@@ -270,11 +355,20 @@ export class ThreadView {
 
   /** Up, Down, Home and End move between the messages' buttons. @param {KeyboardEvent} event */
   #onKey(event) {
-    const buttons = [...this.#messages.querySelectorAll(".more")];
-    const at = buttons.indexOf(document.activeElement);
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: buttons.length - 1 }[event.key];
-    if (at < 0 || to === undefined) return;
+    const focused = /** @type {any} */ (document.activeElement);
+    if (!focused?.matches(".more")) return;
+    const step = { ArrowDown: 1, ArrowUp: -1, Home: 1, End: -1 }[event.key];
+    if (!step) return;
     event.preventDefault();
-    buttons[Math.max(0, Math.min(buttons.length - 1, to))].focus();
+    const from = { Home: -1, End: this.#slots.length }[event.key] ?? this.#list.indexOf(focused.closest(".message").dataset.key);
+    let at = from + step;
+    while (this.#slots[at] && this.#slots[at].seq === undefined) at += step;
+    const slot = this.#slots[at];
+    if (!slot) return;
+    if (!this.#list.node(slot.key)) this.#list.reveal(slot.key);
+    /** @type {any} */ (this.#list.node(slot.key)?.querySelector(".more"))?.focus();
   }
 }
+
+/** What is above `seq`, without a look at all of it. @param {Entry[]} entries ascending @param {number} seq */
+const newSince = (entries, seq) => entries.slice(entries.findLastIndex((entry) => entry.seq <= seq) + 1);

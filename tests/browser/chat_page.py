@@ -5,6 +5,24 @@ from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page, expect
 
+READ_THROUGH = """async what => {
+    const scroller = document.getElementById("scroller");
+    const seen = new Map();
+    const frame = () => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+    scroller.scrollTop = 0;
+    await frame();
+    for (let last = -1; last !== scroller.scrollTop;) {
+        for (const node of document.querySelectorAll("#messages > :not(.gap)")) {
+            const found = node.matches(what) ? node : node.querySelector(what);
+            if (found) seen.set(node.dataset.key, found.textContent);
+        }
+        last = scroller.scrollTop;
+        scroller.scrollTop += scroller.clientHeight;
+        await frame();
+    }
+    return [...seen.values()];
+}"""
+
 
 class ChatPage:
     def __init__(self, page: Page, url: str) -> None:
@@ -124,6 +142,15 @@ class ChatPage:
         """The message is there once, and the server has it."""
         expect(self.message(text)).to_have_count(1)
         expect(self.message(text)).to_have_class(re.compile("message-sent"))
+
+    def scroll_to_top(self) -> None:
+        """To the beginning of what is loaded; more may be loaded then."""
+        self.page.locator("#scroller").evaluate("node => node.scrollTo(0, 0)")
+
+    def read_through(self, what: str = ".text") -> list[str]:
+        """The texts of all that is loaded, from its beginning to its end: not all of it is in the document at once."""
+        seen: list[str] = self.page.evaluate(READ_THROUGH, what)
+        return seen
 
     def expect_texts(self, *texts: str) -> None:
         """The messages shown are these, in this order."""

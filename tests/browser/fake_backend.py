@@ -26,8 +26,9 @@ from websockets.http11 import Request, Response
 
 WEB_ROOT = Path(__file__).resolve().parents[2] / "clients" / "web"
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self' wss: ws://127.0.0.1:* ws://localhost:*; base-uri 'none'; form-action 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'; frame-ancestors 'none'"
 )
 COUNTABLE = {"text", "image", "voice", "video", "file", "location", "card", "custom", "redpacket", "merged"}
 CHANGES = {"edit", "recall", "reaction", "pin"}
@@ -194,9 +195,15 @@ NO_SETTINGS: Data = {"muted": False, "pinned": False, "draft": "", "hidden_n": -
 
 @dataclass
 class Socket:
-    connection: ServerConnection | None
     user: str
     device: str
+    _connection: ServerConnection | None = None
+    """None: of a device that nobody pushes to."""
+
+    @property
+    def connection(self) -> ServerConnection:
+        assert self._connection is not None
+        return self._connection
 
 
 @dataclass
@@ -212,10 +219,14 @@ class Received:
 class FakeBackend:
     """Use as a context manager. `page_url` serves the page; `frames` holds every request in the order of arrival."""
 
-    def __init__(self, users: dict[str, str]) -> None:
+    def __init__(self, users: dict[str, str], page: Path = WEB_ROOT) -> None:
         self.users = users
+        self._files = page
         self.frames: list[Received] = []
         self.private: set[str] = set()
+        self.hidden: set[str] = set()
+        """Who does not show whether they are online."""
+        self.last_seen: dict[str, int] = {}
         self.upgrades: list[str] = []
         self.config: Data = {}
         self.page_url = ""
@@ -247,6 +258,11 @@ class FakeBackend:
             "sync.settings": self._settings,
             "sync.deleted": self._deleted,
             "sync.receipts": self._receipts,
+            "sync.read_all": self._read_all,
+            "sync.privacy": self._set_privacy,
+            "sync.presence": self._presence,
+            "sync.pins": self._pins,
+            "message.forward": self._forward,
             "group.create": self._create_group,
             "group.info": self._group_info,
             "group.members": self._group_members,
@@ -261,7 +277,9 @@ class FakeBackend:
             "users": [{"id": user, "name": name, "token": make_token(user)} for user, name in self.users.items()],
             "group": {"conv": "g:demo", "name": "Demo group"},
         }
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), partial(_PageHandler, config=lambda: self.config))
+        self._http = ThreadingHTTPServer(
+            ("127.0.0.1", 0), partial(_PageHandler, page=self._files, config=lambda: self.config)
+        )
         self._http.daemon_threads = True
         # It looks that often whether it should stop, and every test waits for that.
         serve_pages = partial(self._http.serve_forever, poll_interval=0.01)
@@ -298,6 +316,18 @@ class FakeBackend:
 
         return self._call(append())
 
+    def fill(self, conv: str, messages: list[tuple[str, str, int]]) -> None:
+        """Appends texts (sender, text, time) that were said long ago: nobody is told, and all have read them."""
+
+        def append() -> None:
+            for sender, text, ts in messages:
+                self._append(conv, sender, "text", {"text": text}, ts=ts)
+            log = self._logs[conv]
+            for user in log.members:
+                log.read_seq[user] = log.ack_seq[user] = len(log.entries)
+
+        self._run(append)
+
     def add(self, conv: str, user: str, *, by: str) -> int:
         """Adds a member, or lets them join by themself, and returns the entry's seq."""
 
@@ -328,7 +358,7 @@ class FakeBackend:
 
     def act(self, user: str, name: str, data: Data) -> Data:
         """Does an operation as another device of the user would: every connection of theirs is told, too."""
-        reply = self._call(self._operations[name](Socket(None, user, "elsewhere"), data))
+        reply = self._call(self._operations[name](Socket(user, "elsewhere"), data))
         return copy.deepcopy(reply)
 
     def appoint(self, conv: str, user: str) -> None:
@@ -424,7 +454,7 @@ class FakeBackend:
         since = int(data.get("since", -1))
         logs = [log for log in self._logs.values() if log.version > since and log.seen_by(socket.user)]
         rows = sorted((log.row(socket.user) for log in logs), key=lambda row: (not row["pinned"], -row["at"]))
-        privacy = {"receipts": socket.user not in self.private, "presence": True}
+        privacy = {"receipts": socket.user not in self.private, "presence": socket.user not in self.hidden}
         return {"conversations": rows, "inbox": str(self._version), "privacy": privacy}
 
     async def _entries(self, socket: Socket, data: Data) -> Data:
@@ -562,6 +592,54 @@ class FakeBackend:
             (peer,) = (user for user in log.members if user != socket.user)
             reply["marks"] = {"read_seq": log.read_seq.get(peer, 0), "ack_seq": log.ack_seq.get(peer, 0)}
         return reply
+
+    async def _read_all(self, socket: Socket, _data: Data) -> Data:
+        for log in self._logs.values():
+            if socket.user in log.members and log.entries:
+                log.read_seq[socket.user] = len(log.entries)
+                self._touch(log)
+        await self._push(socket.user, {"push": "inbox", "data": {}}, but=socket)
+        return {"total_unread": 0}
+
+    async def _set_privacy(self, socket: Socket, data: Data) -> Data:
+        for name, hiding in (("receipts", self.private), ("presence", self.hidden)):
+            if name in data:
+                (hiding.discard if data[name] else hiding.add)(socket.user)
+        reply = {"receipts": socket.user not in self.private, "presence": socket.user not in self.hidden}
+        await self._push(socket.user, {"push": "privacy", "data": reply}, but=socket)
+        return reply
+
+    async def _presence(self, _socket: Socket, data: Data) -> Data:
+        online = {each.user for each in self._sockets} - self.hidden
+        return {
+            user: {
+                "online": user in online,
+                "platforms": ["web"] if user in online else [],
+                "last_seen": None if user in online | self.hidden else self.last_seen.get(user),
+            }
+            for user in data["users"]
+        }
+
+    async def _pins(self, socket: Socket, data: Data) -> Data:
+        log = self._visible_to(socket.user, data["conv"])
+        pins = [entry for e in log.seen_by(socket.user) if (entry := log.as_seen(socket.user, e)).get("pinned")]
+        return {"seqs": [entry["seq"] for entry in pins], "entries": pins}
+
+    async def _forward(self, socket: Socket, data: Data) -> Data:
+        source = self._visible_to(socket.user, data["source"])
+        messages = [source.as_seen(socket.user, source.entries[seq - 1]) for seq in data["seqs"]]
+        if any("recalled" in message for message in messages):
+            raise RefusedError("conflict")
+        kind, body = messages[0]["kind"], messages[0]["body"]
+        more: Data = {}
+        if len(messages) == 1:
+            more["forwarded"] = {"from": messages[0]["from"], "ts": messages[0]["ts"]}
+        else:
+            said = [{key: message[key] for key in ("from", "ts", "kind", "body")} for message in messages]
+            kind, body = "merged", {"title": data["title"], "messages": said}
+        entry = self._append(data["conv"], socket.user, kind, body, cmid=data["cmid"], **more)
+        await self._fan_out(data["conv"], [entry], but=socket)
+        return reply_of(entry, duplicate=False)
 
     async def _create_group(self, socket: Socket, data: Data) -> Data:
         conv = f"g:{data['gid']}"
@@ -711,7 +789,7 @@ class FakeBackend:
     async def _on_socket(self, connection: ServerConnection) -> None:
         assert connection.request is not None
         query = self._query(connection.request)
-        socket = Socket(connection, subject_of(query["token"]) or "", query["device"])
+        socket = Socket(subject_of(query["token"]) or "", query["device"], connection)
         # One web connection a user: the newer one wins, and says so to the older.
         for older in [s for s in self._sockets if s.user == socket.user]:
             self._sockets.remove(older)
@@ -768,9 +846,9 @@ class FakeBackend:
 class _PageHandler(SimpleHTTPRequestHandler):
     """Static files of the page and `config.json`, with the policy of production."""
 
-    def __init__(self, *args: Any, config: Callable[[], Data], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, page: Path, config: Callable[[], Data], **kwargs: Any) -> None:
         self._config = config
-        super().__init__(*args, directory=str(WEB_ROOT), **kwargs)
+        super().__init__(*args, directory=str(page), **kwargs)
 
     def do_GET(self) -> None:
         if urlsplit(self.path).path != "/config.json":

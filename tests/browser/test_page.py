@@ -461,18 +461,16 @@ def test_history_is_read_page_by_page_and_grouped_by_day(open_page: OpenPage, ba
     expect(alice.message("message 119")).to_be_in_viewport()
     expect(alice.message("message 0")).to_have_count(0)
 
-    alice.page.locator("#scroller").evaluate("node => node.scrollTo(0, 0)")
-    expect(alice.message("message 20")).to_have_count(1)
+    alice.scroll_to_top()
     expect(alice.message("message 70")).to_be_in_viewport()
+    wait_until(alice.page, lambda: len(backend.requests("sync.entries", "alice")) == 2)
     for _ in range(2):
-        alice.page.locator("#scroller").evaluate("node => node.scrollTo(0, 0)")
         expect(alice.page.locator("#thread-top .spinner")).to_have_count(0)
-    alice.page.locator("#scroller").evaluate("node => node.scrollTo(0, 0)")
-
-    expect(alice.messages).to_have_count(120)
-    alice.expect_texts(*[f"message {number}" for number in range(120)])
-    expect(alice.page.locator(".day")).to_have_text(["14 November 2023", "15 November 2023"])
+        alice.scroll_to_top()
     expect(alice.page.locator("#thread-top")).to_contain_text("This is the beginning of Demo group.")
+
+    assert alice.read_through() == [f"message {number}" for number in range(120)]
+    assert alice.read_through(".day") == ["14 November 2023", "15 November 2023"]
 
 
 def test_the_language_follows_the_browser_and_can_be_switched(open_page: OpenPage, backend: FakeBackend) -> None:
