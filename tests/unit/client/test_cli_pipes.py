@@ -15,6 +15,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from imclient.cli import main
+from imclient.cli.tail import Printed
+from imclient.frames import Entry
+from imclient.ids import ConvId
+from imclient.transcript import Transcript
 from tests.unit.client.fake_server import Conversation, FakeServer, Faults
 
 DIRECT = "d:alice:bob"
@@ -186,6 +190,19 @@ def test_more_history_than_there_is_is_all_of_it(im: Callable[..., Result]) -> N
     result = im("tail", "--as", "alice", "--conv", DIRECT, "--history", "50", "--seconds", "0.2")
 
     assert ([entry["seq"] for entry in lines(result)], result.exit_code) == ([1, 2], 0)
+
+
+def test_what_comes_while_it_starts_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    transcript = Transcript(ConvId(DIRECT), floor=4)
+    for seq in (5, 6, 7):
+        wire = {"conv": DIRECT, "seq": seq, "n": seq, "kind": "text", "from": "bob", "ts": 1, "body": {"text": "hi"}}
+        transcript.insert(Entry.from_wire(wire))
+
+    for number in (0, 2, 9):
+        Printed(frozenset({ConvId(DIRECT)}), None).newest(transcript, number)
+
+    seqs = [json.loads(line)["seq"] for line in capsys.readouterr().out.splitlines()]
+    assert seqs == [5, 6, 7, 6, 7, 5, 6, 7]
 
 
 def test_what_comes_is_printed_at_once_and_only_of_the_conversations_asked_for(

@@ -72,7 +72,7 @@ def tail(
         raise EnvironmentProblem(str(error)) from error
 
 
-class _Printed:
+class Printed:
     """What has been printed of each conversation. `over` is set when there is no more to print."""
 
     def __init__(self, convs: frozenset[ConvId], count: int | None) -> None:
@@ -83,9 +83,9 @@ class _Printed:
         self._through: dict[ConvId, int] = {}
 
     def newest(self, transcript: Transcript, number: int) -> None:
-        """Print the newest entries of a conversation."""
+        """Print the newest entries of a conversation; with none of them, what has come since the start is news."""
         entries = transcript.entries()
-        through = entries[-number - 1].seq if len(entries) > number else transcript.floor
+        through = entries[-number - 1].seq if 0 < number < len(entries) else transcript.floor
         self._through[transcript.conv] = through
         self.whole(transcript)
 
@@ -116,7 +116,7 @@ class _Printed:
 async def _tail(
     dial: Dialer, user: UserId, convs: frozenset[ConvId], history: int, count: int | None, seconds: float | None
 ) -> None:
-    printed = _Printed(convs, count)
+    printed = Printed(convs, count)
     early: set[ConvId] = set()  # what has something to print, before the history is printed
     history_first = True
 
