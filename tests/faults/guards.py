@@ -42,6 +42,7 @@ from tests.faults.outcomes import Rest  # noqa: E402
 from tests.faults.play import staged  # noqa: E402
 from tests.faults.world import SMALL, built_world  # noqa: E402
 from tests.integration import test_connections, test_group_races, test_poison, test_redelivery  # noqa: E402
+from tests.integration.broken_guards import Break, Broken, all_of, condition, does, nothing  # noqa: E402
 from tests.integration.house import built_house  # noqa: E402
 
 MAX_SEEDS: Final = 40
@@ -51,85 +52,10 @@ MAX_SEEDS: Final = 40
 # ---- how guards are broken -------------------------------------------------------------------------------------------
 
 
-class Broken:
-    """A guard that is taken away; `times` counts how often it was missed."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.patch = monkeypatch
-        self.times = 0
-
-
-Break = Callable[[Broken], None]
-
-
-def condition(store: type[Any], method: str, clause: str) -> Break:
-    """A clause of the condition of a write holds always."""
-
-    def breaks(broken: Broken) -> None:
-        guarded = getattr(store, method)
-
-        def unguarded(self: Any, *args: Any, **named: Any) -> Any:
-            return guarded(replace(self, client=_Unconditional(self.client, clause, broken)), *args, **named)
-
-        broken.patch.setattr(store, method, unguarded)
-
-    return breaks
-
-
-class _Unconditional:
-    """A client of DynamoDB that writes though a clause of its condition does not hold."""
-
-    def __init__(self, client: Any, clause: str, broken: Broken) -> None:
-        self._client, self._clause, self._broken = client, clause, broken
-        self.exceptions = client.exceptions
-
-    def __getattr__(self, operation: str) -> Callable[..., Any]:
-        def call(**params: Any) -> Any:
-            writes = [write for part in params.get("TransactItems", []) for write in part.values()]
-            for write in [params, *writes]:
-                found = write.get("ConditionExpression", "")
-                if self._clause in found:
-                    self._broken.times += 1
-                    always = f"({self._clause} OR attribute_exists(pk) OR attribute_not_exists(pk))"
-                    write["ConditionExpression"] = found.replace(self._clause, always)
-            return getattr(self._client, operation)(**params)
-
-        return call
-
-
-def does(owner: Any, name: str, instead: Callable[..., Any]) -> Break:
-    """A function does something else."""
-
-    def breaks(broken: Broken) -> None:
-        original = getattr(owner, name)
-
-        def other(*args: Any, **named: Any) -> Any:
-            broken.times += 1
-            return instead(original, *args, **named)
-
-        broken.patch.setattr(owner, name, other)
-
-    return breaks
-
-
-def nothing(_original: Any, *_: Any, **__: Any) -> None:
-    """Does nothing."""
-
-
 def whatever_happens(original: Callable[..., Any], *args: Any, **named: Any) -> None:
     """Goes on when it fails, as though it had not."""
     with suppress(Exception):
         original(*args, **named)
-
-
-def all_of(*breaks: Break) -> Break:
-    """Several guards at once: of what has two, each alone is enough."""
-
-    def every(broken: Broken) -> None:
-        for each in breaks:
-            each(broken)
-
-    return every
 
 
 def admitting_once(original: Callable[..., Any], self: Appender, draft: Any, admit: Any = lambda _: None) -> Any:
