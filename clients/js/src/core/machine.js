@@ -273,19 +273,14 @@ export class Machine {
    */
   call(route, op, data, now) {
     this.#now = now;
-    this.#calls += 1;
-    const number = this.#calls;
-    /** @type {Done} */
-    const done = (reply, error) => {
-      if (route === "group" && error === null) this.marks.learnSizes(reply);
-      this.#tell(error === null ? answer(number, reply) : answer(number, null, error));
-    };
-    if (this.#ended !== null) {
-      done({}, this.#ended, now);
-    } else {
-      this.requests.make(route, op, data, done, now);
-    }
-    return number;
+    return this.#numbered((done) => {
+      /** @type {Done} */
+      const learn = (reply, error, at) => {
+        if (route === "group" && error === null) this.marks.learnSizes(reply);
+        done(reply, error, at);
+      };
+      this.requests.make(route, op, data, learn, now);
+    });
   }
 
   /**
@@ -311,16 +306,7 @@ export class Machine {
    */
   change(conv, op, data, cmid, now) {
     this.#now = now;
-    this.#calls += 1;
-    const number = this.#calls;
-    /** @type {Done} */
-    const done = (reply, error) => this.#tell(error === null ? answer(number, reply) : answer(number, null, error));
-    if (this.#ended !== null) {
-      done({}, this.#ended, now);
-    } else {
-      this.outbox.change(conv, op, data, cmid, done, now);
-    }
-    return number;
+    return this.#numbered((done) => this.outbox.change(conv, op, data, cmid, done, now));
   }
 
   /**
@@ -380,14 +366,7 @@ export class Machine {
    * @returns {number}
    */
   refresh(now) {
-    this.#calls += 1;
-    const number = this.#calls;
-    if (this.#ended !== null) {
-      this.#tell(answer(number, null, this.#ended));
-    } else {
-      this.inbox.whenRead((error) => this.#tell(answer(number, {}, error)), now);
-    }
-    return number;
+    return this.#numbered((done) => this.inbox.whenRead((error, at) => done({}, error, at), now));
   }
 
   /**
@@ -412,6 +391,24 @@ export class Machine {
   }
 
   // ---- how
+
+  /**
+   * Ask for something, unless there was an end. What comes of it is the answer with the number that this returns.
+   * @param {(done: Done) => void} ask
+   * @returns {number}
+   */
+  #numbered(ask) {
+    this.#calls += 1;
+    const number = this.#calls;
+    /** @type {Done} */
+    const done = (reply, error) => this.#tell(error === null ? answer(number, reply) : answer(number, null, error));
+    if (this.#ended !== null) {
+      done({}, this.#ended, this.#now);
+    } else {
+      ask(done);
+    }
+    return number;
+  }
 
   /** @param {Output} output */
   #tell(output) {

@@ -14,16 +14,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from imclient.core.outputs import Dial, Source
+from imclient.core.outputs import Source
 from imclient.core.settings import Settings
+from imclient.dialing import dialer
 from imclient.errors import ImClientError, ReplyError
 from imclient.frames import JsonObject
 from imclient.ids import ConvId, UserId, direct_conversation
 from imclient.latency import percentile
 from imclient.session import Arrival, Session
-from imclient.socket import Socket
 from imclient.stack import Stack
-from imclient.tokens import mint_token
 
 TOGETHER = 8
 """So many connect at a time."""
@@ -172,14 +171,10 @@ class Load:
             await asyncio.gather(*(session.close() for session in self._sessions), return_exceptions=True)
 
     def _session(self, user: UserId) -> Session:
-        async def dial(_: Dial) -> Socket:
-            token = mint_token(self._stack.signing, user, now=int(time.time()))
-            return await Socket.open(self._stack.websocket, token=token, device="load")
-
         def arrived(arrival: Arrival) -> None:
             self._arrived(user, arrival)
 
-        return Session(dial, user, settings=Settings(backlog=0), on_arrival=arrived)
+        return Session(dialer(self._stack, user, "load"), user, settings=Settings(backlog=0), on_arrival=arrived)
 
     async def _connect(self) -> None:
         room, done = asyncio.Semaphore(TOGETHER), 0

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -26,16 +25,15 @@ from imclient.comparison import (
     unread_differences,
     unread_expected,
 )
-from imclient.core.outputs import Dial, Source
+from imclient.core.outputs import Source
 from imclient.core.settings import Settings
+from imclient.dialing import dialer
 from imclient.errors import ChatLogError, ImClientError, ReplayStoppedError
 from imclient.frames import Entry, JsonObject
 from imclient.ids import ConvId, UserId
 from imclient.latency import percentile
 from imclient.session import Arrival, Sent, Session
-from imclient.socket import Socket
 from imclient.stack import Stack
-from imclient.tokens import mint_token
 from imclient.transcript import Gap
 
 MAX_PEOPLE = 200
@@ -125,9 +123,8 @@ class Member:
     def __init__(self, user: UserId, stack: Stack, settings: Settings, on_arrival: Callable[[], None]) -> None:
         self.user = user
         self.arrivals: list[Arrival] = []
-        self._stack = stack
         self._on_arrival = on_arrival
-        self.session = Session(self._dial, user, settings=settings, on_arrival=self._record)
+        self.session = Session(dialer(stack, user, "replay"), user, settings=settings, on_arrival=self._record)
 
     def entries(self, conv: ConvId) -> list[Entry]:
         """What they hold of the conversation, ascending."""
@@ -136,10 +133,6 @@ class Member:
     def holds(self, conv: ConvId, seq: int) -> bool:
         """Whether they hold everything up to `seq`."""
         return self.session.transcript(conv).watermark >= seq
-
-    async def _dial(self, _: Dial) -> Socket:
-        token = mint_token(self._stack.signing, self.user, now=int(time.time()))
-        return await Socket.open(self._stack.websocket, token=token, device="replay")
 
     def _record(self, arrival: Arrival) -> None:
         self.arrivals.append(arrival)

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import re
 import socket
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
 from imclient.cli.options import DeviceIdType, UserIdType
-from imclient.core.outputs import Dial
 from imclient.ids import ConvId, UserId, direct_conversation
-from imclient.session import Dialer
-from imclient.socket import Socket
-from imclient.stack import Stack
-from imclient.tokens import mint_token
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,13 +46,3 @@ def conversation_of(user: UserId, peer: UserId | None, conv: str | None) -> Conv
     if peer is not None:
         return direct_conversation(user, peer)
     return None if conv is None else ConvId(conv)
-
-
-def dialer(stack: Stack, user: UserId, device: str, platform: str = "desktop") -> Dialer:
-    """Connects as a user, with a token that is signed with the stack's own secret."""
-
-    async def dial(_: Dial) -> Socket:
-        token = mint_token(stack.signing, user, now=int(time.time()))
-        return await Socket.open(stack.websocket, token=token, device=device, platform=platform)
-
-    return dial

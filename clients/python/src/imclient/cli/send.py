@@ -16,11 +16,11 @@ from imclient.cli.connecting import (
     conv_option,
     conversation_of,
     device_option,
-    dialer,
     platform_option,
     to_option,
 )
 from imclient.cli.options import EnvironmentProblem, stack_at, stack_option
+from imclient.dialing import dialer
 from imclient.errors import FrameTooLargeError, ImClientError, ReplyError
 from imclient.ids import ConvId, UserId
 from imclient.session import Dialer, Sent, Session

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import click
 
-from imclient.cli.connecting import as_option, device_option, dialer, platform_option
+from imclient.cli.connecting import as_option, device_option, platform_option
 from imclient.cli.options import EnvironmentProblem, stack_at, stack_option
+from imclient.dialing import dialer
 from imclient.errors import ImClientError
 from imclient.frames import Entry
 from imclient.ids import ConvId, UserId

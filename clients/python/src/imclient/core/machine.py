@@ -175,19 +175,16 @@ class Machine:
     def call(self, route: str, op: str, data: Mapping[str, Any], now: int) -> int:
         """Make a request. What comes of it is the Answer with the number that this returns."""
         self._now = now
-        self._calls += 1
-        number = self._calls
 
-        def done(data: JsonObject, error: ImClientError | None, _: int) -> None:
-            if route == "group" and error is None:
-                self.marks.learn_sizes(data)
-            self._tell(Answer(number, data) if error is None else Answer(number, error=error))
+        def ask(done: Done) -> None:
+            def learn(data: JsonObject, error: ImClientError | None, at: int) -> None:
+                if route == "group" and error is None:
+                    self.marks.learn_sizes(data)
+                done(data, error, at)
 
-        if self._ended is not None:
-            done({}, self._ended, now)
-        else:
-            self.requests.make(route, op, data, done, now)
-        return number
+            self.requests.make(route, op, data, learn, now)
+
+        return self._numbered(ask)
 
     def send(self, item: JsonObject, now: int) -> None:
         """Send a message, now or when there is a connection: `{cmid, conv, kind, body, mentions?, reply_to?, ts}`."""
@@ -200,17 +197,7 @@ class Machine:
         What comes of it is the Answer with the number that this returns.
         """
         self._now = now
-        self._calls += 1
-        number = self._calls
-
-        def done(data: JsonObject, error: ImClientError | None, _: int) -> None:
-            self._tell(Answer(number, data) if error is None else Answer(number, error=error))
-
-        if self._ended is not None:
-            done({}, self._ended, now)
-        else:
-            self.outbox.change(conv, op, data, cmid, done, now)
-        return number
+        return self._numbered(lambda done: self.outbox.change(conv, op, data, cmid, done, now))
 
     def retry(self, cmid: str, now: int) -> None:
         """Send a message again that has failed."""
@@ -239,13 +226,7 @@ class Machine:
 
     def refresh(self, now: int) -> int:
         """Read what has changed in the inbox. The Answer with the number that this returns comes when that is done."""
-        self._calls += 1
-        number = self._calls
-        if self._ended is not None:
-            self._tell(Answer(number, error=self._ended))
-        else:
-            self.inbox.when_read(lambda error, _: self._tell(Answer(number, {}, error)), now)
-        return number
+        return self._numbered(lambda done: self.inbox.when_read(lambda error, at: done({}, error, at), now))
 
     def leave(self, now: int) -> int:
         """Tell the server now what has come and was read; `stop` when the Answer with this number has come.
@@ -264,6 +245,20 @@ class Machine:
         return number
 
     # ---- how
+
+    def _numbered(self, ask: Callable[[Done], None]) -> int:
+        """Ask for something, unless there was an end. What comes of it is the Answer with the number returned."""
+        self._calls += 1
+        number = self._calls
+
+        def done(data: JsonObject, error: ImClientError | None, _: int) -> None:
+            self._tell(Answer(number, data) if error is None else Answer(number, error=error))
+
+        if self._ended is not None:
+            done({}, self._ended, self._now)
+        else:
+            ask(done)
+        return number
 
     def _tell(self, output: Output) -> None:
         self._out.append(output)
