@@ -160,6 +160,14 @@ CHANGES = st.one_of(
 )
 
 
+def test_a_database_in_memory_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    SqliteStore(":memory:").close()
+
+    assert list(tmp_path.iterdir()) == []
+
+
 @given(st.lists(st.lists(CHANGES, max_size=5), max_size=8))
 def test_both_stores_keep_the_same(steps: list[list[Change]]) -> None:
     memory, sqlite = MemoryStore(), SqliteStore(":memory:")

@@ -29,6 +29,9 @@ from imclient.errors import ImClientError, MalformedEntryError
 from imclient.frames import CHANGE_KINDS, Entry, JsonObject
 from imclient.timeline import is_within, ranges_of, target_of, without_text
 
+IN_MEMORY: Final = ":memory:"
+"""SQLite's own name for a database that is no file."""
+
 SCHEMA: Final = 1
 """The version of the tables below. A later one is written over an earlier one by `_UPGRADES`."""
 
@@ -229,8 +232,9 @@ class SqliteStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         with _told_as_store_error(self.path):
-            # The mode is there before anything is in it; SQLite gives the files beside it the same one.
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            if os.fspath(path) != IN_MEMORY:
+                # The mode is there before anything is in it; SQLite gives the files beside it the same one.
+                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             self._db = sqlite3.connect(self.path, isolation_level=None, timeout=0.2, cached_statements=64)
         try:
             with _told_as_store_error(self.path):
